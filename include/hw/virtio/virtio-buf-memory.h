@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: from ranges of guest RAM to memory that consumers can have, and
+ * back
+ *
+ * A VirtIOBufMemory is the RAM of one registered buffer: translated, checked,
+ * merged, its memory regions referenced. At the first export it gets its dma-buf
+ * (udmabuf) or its copy (a sealed memfd). QEMU has exactly one fd of each, and
+ * the kernel's count of it tells whether anyone else has one.
+ *
+ * Runs under the BQL. Only copying guest RAM happens in a worker thread.
+ */
+#ifndef HW_VIRTIO_VIRTIO_BUF_MEMORY_H
+#define HW_VIRTIO_VIRTIO_BUF_MEMORY_H
+
+#include "exec/memory.h"
+#include "qapi/qapi-types-common.h"
+#include "standard-headers/linux/virtio_buf.h"
+
+typedef struct VirtIOBufMemory VirtIOBufMemory;
+typedef struct VirtIOBufMemoryPool VirtIOBufMemoryPool;
+
+/* What the operator decides; lives in the device, constant while realized */
+typedef struct VirtIOBufMemoryConfig {
+    OnOffAuto udmabuf;          /* property udmabuf */
+    char *udmabuf_device;       /* property udmabuf-device: path, fdsets too */
+    bool strict_readonly;       /* property strict-readonly */
+    uint64_t max_orphaned;      /* property max-orphaned: bytes */
+} VirtIOBufMemoryConfig;
+
+/**
+ * virtio_buf_memory_pool_new: what the buffers of one device share
+ * @config: stays the caller's, and outlives the pool
+ *
+ * Opens udmabuf, reads its limits. Returns NULL and @errp if udmabuf=on and it
+ * cannot work, or if the machine's RAM is private to the guest (guest_memfd).
+ */
+VirtIOBufMemoryPool *
+virtio_buf_memory_pool_new(const VirtIOBufMemoryConfig *config, Error **errp);
+
+/* All memories of it are freed before */
+void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool);
+
+/* udmabuf's list_limit where udmabuf is used, else UINT32_MAX */
+uint32_t virtio_buf_memory_pool_max_ranges(const VirtIOBufMemoryPool *pool);
+
+/* Bytes that revocations have left to consumers, and that still are there */
+uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool);
+
+/**
+ * virtio_buf_memory_new: the RAM of a buffer
+ * @as: the device's DMA address space
+ * @translated: a virtual IOMMU is between
+ * @ranges: as the guest sent them, copied out of guest RAM; multiples of the
+ *          host page size are checked here
+ * @range_count: at least 1
+ * @size: bytes of the buffer, checked against the ranges here
+ * @writer: a consumer will write
+ * @status: out, VIRTIO_BUF_S_* when NULL is returned
+ *
+ * Decides the backing and holds the ranges in this QEMU's table of claims until
+ * virtio_buf_memory_free().
+ */
+VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
+                                       AddressSpace *as, bool translated,
+                                       const struct virtio_buf_range *ranges,
+                                       uint32_t range_count, uint64_t size,
+                                       bool writer, uint32_t *status);
+
+/**
+ * virtio_buf_memory_free: the guest has the pages again
+ *
+ * Nobody else holds them: virtio_buf_memory_held() is false or
+ * virtio_buf_memory_revoke() was successful. A copy that is under way ends by
+ * itself; its callback is not called.
+ */
+void virtio_buf_memory_free(VirtIOBufMemory *memory);
+
+uint8_t virtio_buf_memory_backing(const VirtIOBufMemory *memory);
+uint8_t virtio_buf_memory_reason(const VirtIOBufMemory *memory);
+
+/* Bytes of the exported file: whole host pages */
+uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
+
+/**
+ * virtio_buf_memory_export: the fd for consumers
+ *
+ * Makes it at the first call; a udmabuf that the kernel refuses turns the
+ * backing into a copy (VIRTIO_BUF_REASON_FAILED, or _RANGES, _SIZE), unless
+ * udmabuf=on.
+ *
+ * Returns an fd that stays the memory's, or -errno.
+ */
+int virtio_buf_memory_export(VirtIOBufMemory *memory);
+
+/* There is a fd now */
+bool virtio_buf_memory_exported(const VirtIOBufMemory *memory);
+
+/**
+ * virtio_buf_memory_unexport: close QEMU's fd
+ *
+ * When the last consumer has detached. Does nothing and returns false if somebody
+ * else still holds it: then the fd stays, to be asked again.
+ */
+bool virtio_buf_memory_unexport(VirtIOBufMemory *memory);
+
+/**
+ * virtio_buf_memory_held: does anyone but QEMU hold the guest's pages?
+ *
+ * By the first count: line of the dma-buf's fdinfo; what cannot be read counts
+ * as held. A copy never is: the pages were never given away.
+ */
+bool virtio_buf_memory_held(const VirtIOBufMemory *memory);
+
+/**
+ * virtio_buf_memory_refresh: make the consumers' view current
+ * @spans: changed bytes, checked, little-endian; none: from @data_offset,
+ *         @data_size bytes
+ * @done: called from the main loop when the copy is made; never before this
+ *        returns
+ *
+ * Returns true if there is nothing to wait for: it is a dma-buf, or not exported;
+ * @done is not called then. One at a time: not before @done of the last.
+ */
+bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
+                               const struct virtio_buf_span *spans,
+                               uint32_t span_count,
+                               uint64_t data_offset, uint64_t data_size,
+                               void (*done)(void *opaque), void *opaque);
+
+/**
+ * virtio_buf_memory_revoke: take pages from whoever holds them
+ * @memories: those whose dma-bufs are to be revoked
+ *
+ * The guest's contents move to new pages of its RAM, the holders keep the old
+ * ones. Stops the vCPUs once for all of them. Safe in a reset handler: does not
+ * drop the BQL.
+ *
+ * Returns true when every page is the guest's alone. Else, those which are not
+ * stay held (virtio_buf_memory_held()), with a warning.
+ */
+bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count);
+
+#endif /* HW_VIRTIO_VIRTIO_BUF_MEMORY_H */
