@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where tools/lab enters."""
+
+import sys
+
+import cli
+
+sys.exit(cli.main())
