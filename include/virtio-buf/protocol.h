@@ -17,7 +17,10 @@
 #ifndef VIRTIO_BUF_PROTOCOL_H
 #define VIRTIO_BUF_PROTOCOL_H
 
-#ifndef _LINUX_VIRTIO_BUF_H /* QEMU includes its own copy before this */
+#include <linux/types.h>
+#if __has_include("standard-headers/linux/virtio_buf.h") /* QEMU's own copy */
+#include "standard-headers/linux/virtio_buf.h"
+#else
 #include <linux/virtio_buf.h>
 #endif
 

@@ -27,7 +27,7 @@
  *
  * Never blocks (MSG_DONTWAIT) and is restarted after signals. The kernel does
  * not merge the bytes of two messages that carry fds, so at most one message's
- * fds arrive at a time.
+ * fds arrive at a time; bytes without fds that came before are merged with them.
  *
  * Returns the number of bytes, 0 at the end of the stream, -EAGAIN, or -errno:
  * -EPROTO when there came more fds than the caller takes, or the kernel had to
@@ -74,10 +74,11 @@ void virtio_buf_reader_clear(struct virtio_buf_reader *reader);
  * @sock: the socket
  * @take_fds: whether an fd may come at all
  * @msg: out: the message inside @reader's buffer, valid until the next call; its
- *      size has been checked against virtio_buf_msg_min_size() and the maximum
- * @fd: out: the fd that rode on it, the caller's; or -1. An fd on other bytes
- *      than the first of a VIRTIO_BUF_MSG_ATTACHED, or an ATTACHED without, is
- *      -EPROTO. NULL if !@take_fds
+ *      type is known and its size is virtio_buf_msg_min_size(), or between that
+ *      and the maximum where something may follow the fixed part; else -EPROTO
+ * @fd: out: the fd that rode on it, the caller's; or -1. An fd on another
+ *      message than a VIRTIO_BUF_MSG_ATTACHED or behind its header, or an
+ *      ATTACHED without, is -EPROTO. NULL if !@take_fds
  *
  * Returns 1 with a message, 0 at the end of the stream (-EPROTO inside a
  * message), -EAGAIN, or -errno as virtio_buf_recv().
@@ -128,6 +129,16 @@ struct virtio_buf_property_view {
  */
 int virtio_buf_property_next(const uint8_t *list, size_t size, size_t *pos,
                              struct virtio_buf_property_view *view);
+
+/**
+ * virtio_buf_properties_check() - checks a whole list of property records
+ * @list: the records, 8-aligned
+ * @size: bytes of all of them
+ *
+ * Returns the number of records, or -EINVAL for a bad record, a name that occurs
+ * twice, or more than VIRTIO_BUF_MAX_PROPERTY_BYTES.
+ */
+int virtio_buf_properties_check(const uint8_t *list, size_t size);
 
 /* Bytes of an encoded record; 0 if the lengths are out of bounds */
 size_t virtio_buf_property_size(size_t name_len, size_t value_len);
