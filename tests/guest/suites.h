@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtbuf-test: the tests, by theme */
+#ifndef VIRTBUF_TEST_SUITES_H
+#define VIRTBUF_TEST_SUITES_H
+
+#include "harness.h"
+
+extern const struct suite memory_suite;     /* BO_*, dumb buffers, PRIME */
+extern const struct suite register_suite;   /* REGISTER, UNREGISTER */
+extern const struct suite property_suite;   /* properties */
+extern const struct suite update_suite;     /* UPDATE */
+extern const struct suite wait_suite;       /* WAIT */
+extern const struct suite lifetime_suite;   /* fork, kill, unload */
+extern const struct suite limit_suite;      /* limits, threads */
+extern const struct suite consumer_suite;   /* with a program on the host */
+
+#endif
