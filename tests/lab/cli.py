@@ -7,7 +7,6 @@ test itself.
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 
@@ -129,10 +128,11 @@ def make_parser():
     return parser
 
 
-def set_up(lab, wanted):
-    """Packages, room, then every step that `wanted` needs."""
+def set_up(lab, wanted, on_failure=None):
+    """Packages, room, then every step of `wanted`; the slugs of those that
+    failed, when on_failure takes the errors."""
     if getattr(lab.options, "no_build", False):
-        return
+        return set()
     apt.check_system(lab)
     checks.check_rights(lab, wanted)
     checks.check_room(lab, wanted)
@@ -143,13 +143,12 @@ def set_up(lab, wanted):
         env.say(f"{len(left)} of {len(wanted)} steps to do, about "
                 f"{minutes:.0f} minutes on two cores; logs in "
                 f"{lab.cache / 'log'}")
-    steps.run_steps(lab, wanted)
+    return steps.run_steps(lab, wanted, on_failure=on_failure)
 
 
 def verb_build(lab):
     parts = Parts(lab)
-    names = lab.options.part or [n for n in Parts.names() if n != "linux-debug"
-                                 ] + ["linux-debug"]
+    names = lab.options.part or Parts.names()
     unknown = [n for n in names if n not in Parts.names()]
     if unknown:
         raise env.UsageError(f"no such part: {', '.join(unknown)} "

@@ -9,6 +9,7 @@ when it fails).  Nothing here knows what is built or tested.
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ EXIT_USAGE = 2
 EXIT_SETUP = 3
 
 TAIL_LINES = 30
+KEPT_OUTPUTS = 4
 
 
 class LabError(Exception):
@@ -115,6 +117,20 @@ class Lab:
     def codename(self) -> str:
         return self.os_release.get("VERSION_CODENAME", "")
 
+    def output(self, name, key) -> pathlib.Path:
+        """Where the result of that name and key is; with --no-build the
+        newest of that name, when there is none with this key."""
+        exact = self.folder("out") / f"{name}-{key}"
+        if exact.exists() or not getattr(self.options, "no_build", False):
+            return exact
+        found = outputs(exact.parent, name)
+        return found[0] if found else exact
+
+    def prune_outputs(self, name):
+        """Keep the newest few: older labs may still run what is in them."""
+        for path in outputs(self.folder("out"), name)[KEPT_OUTPUTS:]:
+            shutil.rmtree(path, ignore_errors=True)
+
     def log_path(self, name) -> pathlib.Path:
         return self.folder("log") / (name.replace("/", "-") + ".log")
 
@@ -137,6 +153,13 @@ class Lab:
 
     def can_be_root(self) -> bool:
         return self.is_root or shutil.which("sudo") is not None
+
+
+def outputs(folder, name) -> list:
+    """The results of that name, the newest first."""
+    found = [p for p in folder.iterdir()
+             if re.fullmatch(re.escape(name) + "-[0-9a-f]{20}", p.name)]
+    return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)
 
 
 def read_os_release() -> dict:

@@ -15,7 +15,6 @@ import shutil
 
 import env
 import overlay
-from qemu import prune
 from steps import Step
 
 # What guests load, with what each one depends on; in Debian's kernel
@@ -146,7 +145,7 @@ class StockKernel:
                           HOST_VM_MODULES, root_stamp(self.lab))
 
     def place(self) -> pathlib.Path:
-        return self.lab.folder("out") / f"stock-{self.key()}"
+        return self.lab.output("stock", self.key())
 
     def take(self, _progress):
         """Copy what guests boot: readable, uncompressed, in load order."""
@@ -180,7 +179,7 @@ class StockKernel:
         (fresh / "release").write_text(release + "\n")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-        prune(out.parent, "stock")
+        self.lab.prune_outputs("stock")
 
     def steps(self) -> list:
         return self.root.steps() + [
@@ -210,7 +209,7 @@ class Driver:
                           self.root.key(), root_stamp(self.lab))
 
     def place(self) -> pathlib.Path:
-        return self.lab.folder("out") / f"driver-{self.key()}"
+        return self.lab.output("driver", self.key())
 
     def build(self, progress):
         source = self.lab.top / DRIVER
@@ -243,7 +242,7 @@ class Driver:
             raise env.LabError(f"{DRIVER} built no module")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-        prune(out.parent, "driver")
+        self.lab.prune_outputs("driver")
 
     def steps(self) -> list:
         return self.root.steps() + [
@@ -291,7 +290,7 @@ class DebugKernel:
         return env.digest(self.kernel_key(), self.ours)
 
     def place(self) -> pathlib.Path:
-        return self.lab.folder("out") / f"linux-debug-{self.driver_key()}"
+        return self.lab.output("linux-debug", self.driver_key())
 
     def fetch_source(self, progress):
         self.lab.folder("src")
@@ -347,7 +346,8 @@ class DebugKernel:
         env.run(self.make("allnoconfig"), log, append=False,
                 env=self.make_env())
         got = set((self.build_dir / ".config").read_text().splitlines())
-        hooked = (self.src / DRIVER / "Kconfig").exists()
+        hooked = "virtio-buf" in (
+            self.src / "drivers/gpu/drm/Kconfig").read_text()
         lost = [line for line in self.config.read_text().splitlines()
                 if line.startswith("CONFIG_") and line not in got
                 and (hooked or "DRM_VIRTIO_BUF" not in line)]
@@ -379,7 +379,7 @@ class DebugKernel:
             shutil.copyfile(module, fresh / module.name)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-        prune(out.parent, "linux-debug")
+        self.lab.prune_outputs("linux-debug")
 
     def source_steps(self) -> list:
         return [Step("Linux: source", "linux-source", self.source_key,

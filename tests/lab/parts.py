@@ -2,7 +2,9 @@
 """What can be built, by name: each part's steps and where its result is."""
 
 from apt import PrivateApt
+from host import Host
 from kernel import DebugKernel, Driver, Root, StockKernel
+from media import Media
 from qemu import Qemu
 
 
@@ -15,15 +17,21 @@ class Parts:
         self.stock = StockKernel(lab, self.root)
         self.driver = Driver(lab, self.root)
         self.debug = DebugKernel(lab, self.apt)
+        self.host = Host(lab, self.qemu)
+        self.media = Media(lab, self.apt)
         # name: (steps, place of the result)
         self.table = {
             "qemu": (lambda: self.qemu.steps(["qemu"]),
                      lambda: self.qemu.output("qemu")),
             "qemu-asan": (lambda: self.qemu.steps(["qemu-asan"]),
                           lambda: self.qemu.output("qemu-asan")),
+            "host": (lambda: self.host.steps("host"), self.host.place),
+            "host-asan": (lambda: self.host.steps("host-asan"),
+                          lambda: self.host.folder("host-asan")),
             "stock": (self.stock.steps, self.stock.place),
             "driver": (self.driver.steps, self.driver.place),
             "linux-debug": (self.debug.steps, self.debug.place),
+            "media": (self.media.steps, lambda: self.media.path),
             "qemu-source": (self.qemu.source_steps, lambda: self.qemu.src),
             "linux-source": (self.debug.source_steps,
                              lambda: self.debug.src),
@@ -31,15 +39,18 @@ class Parts:
 
     @staticmethod
     def names() -> list:
-        return ["qemu", "qemu-asan", "stock", "driver", "linux-debug",
-                "qemu-source", "linux-source"]
+        return ["qemu", "qemu-asan", "host", "host-asan", "stock", "driver",
+                "linux-debug", "media", "qemu-source", "linux-source"]
 
     def steps(self, names) -> list:
         """Each step once, in an order in which they can be done."""
         found = {}
         for name in names:
+            before = set()
             for step in self.table[name][0]():
-                found.setdefault(step.slug, step)
+                step = found.setdefault(step.slug, step)
+                step.needs |= before
+                before.add(step.slug)
         return list(found.values())
 
     def place(self, name):

@@ -23,7 +23,6 @@ FIRMWARE = (
                          "linuxboot_dma.bin", "pvh.bin")),
 )
 DEVICES = "configs/devices/x86_64-softmmu/virtio-buf-lab.mak"
-KEPT_OUTPUTS = 4
 
 
 class Qemu:
@@ -34,7 +33,7 @@ class Qemu:
         self.tree = overlay.Tree(self.src)
         self.ours = ""
 
-    # -- what goes into the tree -------------------------------------------
+    # what goes into the tree
 
     def overlay_files(self) -> dict:
         """Path in QEMU's tree to contents (or a change of the old ones)."""
@@ -71,7 +70,7 @@ class Qemu:
     def patches(self) -> list:
         return sorted((self.lab.top / "patches" / "qemu").glob("*.patch"))
 
-    # -- keys --------------------------------------------------------------
+    # keys
 
     def source_key(self) -> str:
         if self.given:
@@ -115,7 +114,7 @@ class Qemu:
     def compile_key(self, build) -> str:
         return env.digest(self.configure_key(build), self.overlay_key())
 
-    # -- meson, which Debian 12 has too old ----------------------------------
+    # meson, which Debian 12 has too old
 
     def meson_key(self) -> str:
         return env.digest("meson", self.lab.codename)
@@ -139,7 +138,7 @@ class Qemu:
         return [Step("Meson for QEMU", "meson", self.meson_key, fetch,
                      estimate=0.1)]
 
-    # -- actions -------------------------------------------------------------
+    # actions
 
     def fetch_source(self, progress):
         self.lab.folder("src")
@@ -208,12 +207,12 @@ class Qemu:
                 os.symlink(f"{where}/{name}", fresh / name)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-        prune(out.parent, build)
+        self.lab.prune_outputs(build)
 
     def output(self, build="qemu") -> pathlib.Path:
-        return self.lab.folder("out") / f"{build}-{self.compile_key(build)}"
+        return self.lab.output(build, self.compile_key(build))
 
-    # -- the plan ------------------------------------------------------------
+    # the plan
 
     def source_steps(self) -> list:
         return [
@@ -234,11 +233,3 @@ class Qemu:
                      estimate=6.0 if build == "qemu" else 7.0)]
         return steps
 
-
-def prune(folder, name):
-    """Keep the newest few outputs of that name."""
-    found = sorted((p for p in folder.iterdir()
-                    if re.fullmatch(re.escape(name) + "-[0-9a-f]+", p.name)),
-                   key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in found[KEPT_OUTPUTS:]:
-        shutil.rmtree(path, ignore_errors=True)

@@ -89,6 +89,7 @@ class Step:
     action: typing.Callable
     lock: str = ""
     estimate: float = 0.0       # minutes on two cores, when nothing is cached
+    needs: set = dataclasses.field(default_factory=set)     # slugs
 
 
 class Stamps:
@@ -127,41 +128,56 @@ def locked(lab, name, waiting=None):
         yield
 
 
-def run_steps(lab, steps, stream=sys.stdout):
-    """Bring every step up to date, in order; EnvironmentError and
-    CommandFailed become one message that names the step."""
-    stamps = Stamps(lab.folder("stamps"))
-    done = 0
+def run_steps(lab, steps, stream=sys.stdout, on_failure=None):
+    """Bring every step up to date, in order; a failure's message names the
+    step.  With on_failure(step, error) the steps that do not depend on the
+    failed one go on."""
+    failed = set()
     for index, step in enumerate(steps, 1):
         label = f"[{index}/{len(steps)}] {step.name}"
-        if stamps.get(step.slug) == step.key():
-            if lab.verbose:
-                env.say(f"{label}: up to date")
+        if failed & step.needs:
+            failed.add(step.slug)
             continue
-        done += 1
-        progress = Progress(label, stream)
-        progress.begin_line()
-        with locked(lab, step.lock or step.slug,
-                    lambda text: progress.note(text, force=True)):
-            key = step.key()
-            if stamps.get(step.slug) == key:
-                progress.finish("up to date (another lab did it)")
-                continue
-            stamps.drop(step.slug)
-            try:
-                step.action(progress)
-            except (env.LabError, OSError) as error:
-                progress.finish("FAILED")
-                kind = (type(error) if isinstance(error, env.SetupError)
-                        else env.LabError)
-                raise kind(f"{step.name} failed: {error}") from error
-            except BaseException:
-                progress.finish("interrupted; the next run goes on from here")
+        try:
+            run_step(lab, step, label, stream)
+        except env.SetupError:
+            raise
+        except env.LabError as error:
+            if not on_failure:
                 raise
-            # Asked again: the action may have met newer inputs, and says so.
-            stamps.put(step.slug, step.key())
-        progress.finish("done")
-    return done
+            failed.add(step.slug)
+            on_failure(step, error)
+    return failed
+
+
+def run_step(lab, step, label, stream):
+    stamps = Stamps(lab.folder("stamps"))
+    if stamps.get(step.slug) == step.key():
+        if lab.verbose:
+            env.say(f"{label}: up to date")
+        return
+    progress = Progress(label, stream)
+    progress.begin_line()
+    with locked(lab, step.lock or step.slug,
+                lambda text: progress.note(text, force=True)):
+        key = step.key()
+        if stamps.get(step.slug) == key:
+            progress.finish("up to date (another lab did it)")
+            return
+        stamps.drop(step.slug)
+        try:
+            step.action(progress)
+        except (env.LabError, OSError) as error:
+            progress.finish("FAILED")
+            kind = (type(error) if isinstance(error, env.SetupError)
+                    else env.LabError)
+            raise kind(f"{step.name} failed: {error}") from error
+        except BaseException:
+            progress.finish("interrupted; the next run goes on from here")
+            raise
+        # Asked again: the action may have met newer inputs, and says so.
+        stamps.put(step.slug, step.key())
+    progress.finish("done")
 
 
 def pending(lab, steps) -> list:

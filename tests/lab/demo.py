@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demo: a guest plays pictures and a clip, host programs receive them,
+and every pixel is compared.
+
+The same play and the same judgement serve the end-to-end test levels.
+"""
+
+import pathlib
+import shutil
+import time
+
+import env
+import inside
+import media
+import probe
+import report
+import steps
+
+DIRECT_LIMIT = 900
+NESTED_LIMIT = 1800
+PARTS = ["qemu", "stock", "driver", "host", "media"]
+
+
+def play_task(parts, name, guest, backing, pictures, clip_frames) -> dict:
+    """A guest plays the pictures to one host program and the clip's first
+    frames to another."""
+    clip = parts.media.cut(clip_frames)
+    params = dict(guest)
+    params.update(
+        programs=[str(parts.host.program("virtio-buf-play"))],
+        cat=str(parts.host.program("virtio-buf-cat")),
+        info=str(parts.host.program("virtio-buf-info")),
+        media=str(parts.media.path), backing=backing,
+        plays=[
+            {"application": "pictures", "files": pictures,
+             "count": len(pictures), "format": "png",
+             "output": "picture-%03d.png"},
+            {"application": "clip", "files": [clip.name],
+             "count": clip_frames, "format": "y4m", "output": "clip.y4m"}])
+    return {"kind": "play", "name": name, "params": params}
+
+
+def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
+    """The cases of one play: that it ran, how the memory was shared, and
+    each frame's pixels."""
+    problems = facts.get("problems", [])
+    cases = [report.Case("guest and host programs ran",
+                         report.FAILED if problems else report.OK,
+                         "; ".join(problems).replace("\n", " "))]
+    seen = backings(facts.get("info", {}))
+    good = seen == {backing}
+    cases.append(report.Case(
+        f"buffers were shared by {backing}",
+        report.OK if good else report.FAILED,
+        "" if good else f"virtio-buf-info saw: "
+        f"{', '.join(sorted(seen)) or 'nothing'}"))
+    for number, name in enumerate(pictures):
+        cases.append(judge_frame(
+            name, lambda n=name: media.pixels(parts.media.path / n)[0],
+            lambda n=number: media.pixels(
+                received(folder, "picture-*.png", n))[0]))
+    played = media.y4m_frames(parts.media.cut(clip_frames))
+    try:
+        got = media.y4m_frames(folder / "clip.y4m")
+    except (OSError, env.LabError) as error:
+        got, why = [], str(error)
+    else:
+        why = f"{len(got)} frames were received"
+    for number in range(clip_frames):
+        if number >= len(got):
+            cases.append(report.Case(f"clip frame {number}", report.FAILED,
+                                     why))
+            continue
+        cases.append(judge_frame(f"clip frame {number}",
+                                 lambda n=number: played[n],
+                                 lambda n=number: got[n]))
+    if len(got) > clip_frames:
+        cases.append(report.Case("clip's end", report.FAILED, why))
+    return cases
+
+
+def judge_frame(name, played, got) -> report.Case:
+    try:
+        why = media.first_difference(played(), got())
+    except (OSError, env.LabError) as error:
+        why = str(error)
+    return report.Case(f"{name} is equal in every pixel",
+                       report.FAILED if why else report.OK, why)
+
+
+def received(folder, pattern, number) -> pathlib.Path:
+    """The file of that number (from 0) in order of names."""
+    found = sorted(folder.glob(pattern))
+    if number >= len(found):
+        raise env.LabError(f"only {len(found)} pictures were received")
+    return found[number]
+
+
+def backings(info) -> set:
+    """The words that virtio-buf-info has for the buffers' backing."""
+    found = set()
+    if isinstance(info, dict):
+        for key, value in info.items():
+            if key == "backing" and isinstance(value, str):
+                found.add({"dma-buf": "udmabuf"}.get(value, value))
+            else:
+                found |= backings(value)
+    elif isinstance(info, list):
+        for value in info:
+            found |= backings(value)
+    return found
+
+
+def collect(parts, folder, target, pictures, clip_frames):
+    """Put what was received where the user sees it, the clip as PNGs, too."""
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("*.png"):
+        if old.name.startswith(("picture-", "clip-")):
+            old.unlink()
+    for path in sorted(folder.glob("picture-*.png")):
+        shutil.copy2(path, target)
+    clip = folder / "clip.y4m"
+    if clip.exists():
+        env.run(["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y",
+                 "-i", clip, "-frames:v", str(clip_frames),
+                 target / "clip-%03d.png"], parts.lab.log_path("demo"))
+    return sorted(target.glob("*.png"))
+
+
+def verb_demo(lab, parts, set_up):
+    set_up(lab, parts.steps(PARTS))
+    machine = probe.Machine(lab, parts)
+    mode = probe.choose_mode(lab.options, machine)
+    folder = inside.new_folder(lab, "demo")
+    stock = parts.stock.place()
+    if mode == "nested":
+        accel, backing, where = "kvm", "udmabuf", (
+            "a host VM with KVM and udmabuf, emulated on this machine")
+        if lab.options.mode == "auto":
+            env.say(f"This machine: {machine.zero_copy()}; so the guest runs "
+                    "inside a host VM that has both")
+    else:
+        accel = machine.accel()
+        backing = "copy" if machine.zero_copy() else "udmabuf"
+        where = "this machine"
+    guest = {"qemu": str(parts.qemu.output()), "kernel": str(stock),
+             "driver": str(parts.driver.place()),
+             "busybox": str(stock / "busybox"), "accel": accel,
+             "limit": NESTED_LIMIT if mode == "nested" else DIRECT_LIMIT}
+    pictures, frames = parts.media.pictures(), media.CLIP_FRAMES
+    task = play_task(parts, "play", guest, "auto", pictures, frames)
+    total = len(pictures) + frames
+    env.say(f"A guest under -accel {accel} on {where} plays {len(pictures)} "
+            f"pictures and {frames} frames of a clip, 1920x1080")
+    progress = steps.Progress("playing")
+    how = inside.run_nested if mode == "nested" else inside.run_direct
+    begin = time.monotonic()
+    result = how(lab, parts, [task], folder,
+                 lambda text: progress.note(text[:60]))["play"]
+    progress.finish(f"{time.monotonic() - begin:.0f} s")
+    cases = judge(parts, folder / "play", result, backing, pictures, frames)
+    shown = collect(parts, folder / "play",
+                    pathlib.Path(lab.options.output), pictures, frames)
+    return conclude(cases, shown, total, accel, backing, folder)
+
+
+def conclude(cases, shown, total, accel, backing, folder) -> int:
+    equal = sum(c.result == report.OK for c in cases
+                if "is equal" in c.name)
+    bad = [c for c in cases if c.result == report.FAILED]
+    for case in bad[:8]:
+        env.say(f"FAILED {case.name}: {case.reason}")
+    how = ("0 bytes copied" if backing == "udmabuf"
+           else "copied once by QEMU: no zero copy here, see above or try "
+           "--mode=nested")
+    env.say(f"{equal} of {total} frames equal, received through {backing} "
+            f"under {accel}, {how}")
+    if shown:
+        env.say(f"{len(shown)} frames are in {shown[0].parent}/")
+    if bad:
+        env.say(f"Logs of this run: {folder}")
+        return env.EXIT_FAILED
+    return env.EXIT_OK

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Both ends of the host VM: sending tasks into it, and doing them there.
+
+A job is a folder: job.json with the tasks, and for each task a folder with
+its logs and result.json.  The host VM has this machine's files, read-only
+but for the job's folder, so the lab's own code runs in it.
+"""
+
+import json
+import os
+import shlex
+
+import env
+import tasks
+import vm
+
+# The host VM's own way up and down, on top of what its tasks may take.
+BOOT_LIMIT = 180
+
+
+def run_job(lab, job):
+    """Inside the host VM: every task, each result as soon as it is there."""
+    folder = env.pathlib.Path(job)
+    for task in json.loads((folder / "job.json").read_text()):
+        env.say(f"lab: task {task['name']}")
+        result = tasks.run_task(task, folder / task["name"])
+        path = folder / task["name"] / "result.json"
+        path.write_text(json.dumps(result))
+    del lab
+    return env.EXIT_OK
+
+
+def run_nested(lab, parts, task_list, folder, watch=None) -> dict:
+    """Boot a host VM that does the tasks; task name to result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(task_list))
+    limit = BOOT_LIMIT + sum(t["params"]["limit"] + 30 for t in task_list)
+    command = (f"/usr/bin/python3 -B {shlex.quote(str(lab.here))} inside "
+               f"{shlex.quote(str(folder))}")
+    host = vm.host_vm(
+        parts.stock.place(), command,
+        {"XDG_CACHE_HOME": shlex.quote(str(lab.cache.parent))},
+        folder, limit)
+
+    def see(lines):
+        if watch and lines:
+            watch(lines[-1].removeprefix("lab: "))
+    result = vm.run(parts.qemu.output(), host, folder / "host-vm", see)
+    found = {}
+    for task in task_list:
+        path = folder / task["name"] / "result.json"
+        if path.exists():
+            found[task["name"]] = json.loads(path.read_text())
+            continue
+        why = result.problem() or "the host VM did not come to it"
+        said = " / ".join(result.output[-3:])
+        found[task["name"]] = {
+            "cases": tasks.as_dicts([tasks.report.Case(
+                "host VM", tasks.report.FAILED, f"{why}; it said: {said}")]),
+            "problems": [f"{why}; it said: {said}"]}
+    if result.complaints:
+        first = next(iter(found.values()))
+        first.setdefault("cases", []).append(
+            {"name": "host VM kernel", "result": tasks.report.FAILED,
+             "reason": result.complaints[0]})
+    return found
+
+
+def run_direct(_lab, _parts, task_list, folder, watch=None) -> dict:
+    """The same tasks on this machine."""
+    return {task["name"]: tasks.run_task(task, folder / task["name"], watch)
+            for task in task_list}
+
+
+def new_folder(lab, name):
+    """A folder for one run's logs, the newest few of which are kept."""
+    import checks
+    base = lab.folder("run")
+    old = sorted((p for p in base.iterdir() if p.name.startswith(name + "-")),
+                 key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in old[4:]:
+        checks.remove(lab, path)
+    for number in range(1, 10**6):
+        path = base / f"{name}-{os.getpid()}-{number}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise env.LabError(f"no name left in {base}")

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The levels of tools/lab test: what each one needs, runs and counts.
+
+A level whose parts could not be built fails; a level that cannot run on this
+machine is skipped with the reason.  The tasks that need the host VM share
+one boot of it.
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import typing
+
+import demo
+import env
+import inside
+import probe
+import report
+import steps
+import style
+import tasks
+
+QTEST_LIMIT = 300
+QTEST_NESTED_LIMIT = 1200
+GUEST_LIMIT = 600
+DEBUG_LIMIT = 900
+NESTED_GUEST_LIMIT = 1200
+CLIP_FRAMES = 8
+
+
+class Run:
+    """One tools/lab test: what every level needs to know."""
+
+    def __init__(self, lab, parts, broken):
+        self.lab, self.parts, self.broken = lab, parts, broken
+        self.report = report.Report()
+        self.machine = probe.Machine(lab, parts)
+        self.folder = inside.new_folder(lab, "test")
+        self._mode = None
+
+    @property
+    def mode(self) -> str:
+        if self._mode is None:
+            self._mode = probe.choose_mode(self.lab.options, self.machine)
+        return self._mode
+
+    def pattern(self, level) -> str:
+        return dict(wanted_levels(self.lab.options))[level]
+
+    def driver_guest(self, limit, accel, kernel="stock") -> dict:
+        """The part of a task's parameters that says which guest."""
+        stock = self.parts.stock.place()
+        debug = kernel == "debug"
+        return {
+            "qemu": str(self.parts.qemu.output()),
+            "kernel": str(self.parts.debug.place() if debug else stock),
+            "driver": str(self.parts.debug.place() if debug
+                          else self.parts.driver.place()),
+            "busybox": str(stock / "busybox"),
+            "accel": accel, "limit": limit}
+
+
+@dataclasses.dataclass
+class Level:
+    name: str
+    about: str
+    needs: list
+    run: typing.Callable        # (run, level name) -> None
+    # Tasks for the host VM (or this machine, when it can do without):
+    # name to task; their results go to take(run, level name, result).
+    tasks: typing.Callable = None
+    take: typing.Callable = None
+    long: bool = False
+
+
+# the lab itself, style, unit
+
+def run_lab(run, level):
+    log = run.folder / "lab.log"
+    try:
+        env.run([sys.executable, "-B", "selftest.py"], log,
+                cwd=run.lab.here)
+    except env.CommandFailed:
+        pass
+    run.report.add(level, report.read_tap(
+        log.read_text(errors="replace").splitlines()[1:]))
+
+
+def run_style(run, level):
+    pattern = run.pattern(level)
+    run.report.add(level, [c for c in style.cases(run.lab, run.parts)
+                           if pattern in c.name])
+
+
+def run_unit(run, level):
+    host = run.parts.host
+    folder = host.folder("host-asan")
+    pattern = run.pattern(level)
+    wanted = [t for t in host.tests() if pattern in t["name"]]
+    if not wanted:
+        run.report.one(level, "registered", False,
+                       "meson knows no such unit test")
+        return
+    log = folder / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    with steps.locked(run.lab, "unit"):
+        subprocess.run(
+            ["meson", "test", "-C", str(folder), "--no-rebuild",
+             "--print-errorlogs"] + [t["name"] for t in wanted],
+            env=run.parts.qemu.meson_env(), stdin=subprocess.DEVNULL,
+            stdout=open(run.folder / "unit.log", "w"),
+            stderr=subprocess.STDOUT)
+        lines = log.read_text().splitlines() if log.exists() else []
+    protocols = {t["name"]: t.get("protocol", "exitcode") for t in wanted}
+    seen = set()
+    for line in lines:
+        result = json.loads(line)
+        name = result["name"].rsplit(" / ", 1)[-1].rsplit(":", 1)[-1]
+        seen.add(name)
+        run.report.add(level, unit_cases(
+            name, result, protocols.get(name, "exitcode"), log))
+    for name in sorted(set(protocols) - seen):
+        run.report.one(level, name, False, f"not run, see {log}")
+
+
+def unit_cases(name, result, protocol, log) -> list:
+    """The cases of one program; one that died fails in any case."""
+    good = result["result"] in ("OK", "EXPECTEDFAIL")
+    why = f"{result['result']}, exit status {result['returncode']}, see {log}"
+    if protocol != "tap":
+        if result["result"] == "SKIP":
+            return [report.Case(name, report.FAILED, "skipped, no reason")]
+        return [report.Case(name, report.OK if good else report.FAILED,
+                            "" if good else why)]
+    cases = [dataclasses.replace(c, name=f"{name}: {c.name}") for c in
+             report.read_tap((result.get("stdout") or "").splitlines())]
+    failed = any(c.result == report.FAILED for c in cases)
+    if not good and result["result"] != "SKIP" and not failed:
+        cases.append(report.Case(f"{name}: exit status", report.FAILED, why))
+    return cases
+
+
+# qtest
+
+def qtest_task(run, level, limit, build="qemu") -> dict:
+    return {"kind": "qtest", "name": level, "params": {
+        "qemu": str(run.parts.qemu.output(build)), "limit": limit,
+        "pattern": run.pattern(level)}}
+
+
+def take_cases(run, level, result):
+    run.report.add(level, tasks.from_dicts(result["cases"]))
+
+
+def run_here(run, level, task):
+    result = tasks.run_task(task, run.folder / task["name"])
+    take_cases(run, level, result)
+
+
+def run_qtest(run, level):
+    run_here(run, level, qtest_task(run, level, QTEST_LIMIT))
+
+
+def run_qtest_asan(run, level):
+    run_here(run, level, qtest_task(run, level, QTEST_LIMIT * 2,
+                                    "qemu-asan"))
+
+
+def tasks_qtest_udmabuf(run, level):
+    return [qtest_task(run, level, QTEST_NESTED_LIMIT)]
+
+
+# guest
+
+def guest_tasks(run, level, limit, accel, kernel) -> list:
+    found = []
+    for program in run.parts.host.programs("tests/guest"):
+        params = run.driver_guest(limit, accel, kernel)
+        arguments = ["--consumer", "--holder"]
+        if run.pattern(level):
+            arguments.append(f"--filter '*{run.pattern(level)}*'")
+        if kernel == "debug":
+            arguments.append("--time-limit 240")
+        params.update(program=str(program), programs=[str(program)],
+                      arguments=" ".join(arguments),
+                      boot="loglevel=7" if kernel == "debug" else "")
+        found.append({"kind": "guest_tests", "params": params,
+                      "name": f"{level}-{program.name}"})
+    return found
+
+
+def run_guest(run, level, kernel, limit):
+    found = guest_tasks(run, level, limit, run.machine.accel(), kernel)
+    if not found:
+        run.report.one(level, "registered", False,
+                       "tests/guest builds no program")
+    for task in found:
+        run_here(run, level, task)
+
+
+def tasks_guest_udmabuf(run, level):
+    return guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
+
+
+# end to end
+
+def play_task(run, level, accel, backing, limit) -> dict:
+    return demo.play_task(
+        run.parts, level, run.driver_guest(limit, accel), backing,
+        run.parts.media.pictures()[:3], CLIP_FRAMES)
+
+
+def take_play(run, level, result):
+    wanted = "copy" if level.endswith("copy") else "udmabuf"
+    folder = run.folder / level
+    for case in demo.judge(run.parts, folder, result, wanted,
+                           run.parts.media.pictures()[:3], CLIP_FRAMES):
+        run.report.add(level, [case])
+
+
+def run_e2e_copy(run, level):
+    task = play_task(run, level, run.machine.accel(), "off", GUEST_LIMIT)
+    take_play(run, level, tasks.run_task(task, run.folder / level))
+
+
+def tasks_e2e_udmabuf(run, level):
+    return [play_task(run, level, "kvm", "auto", NESTED_GUEST_LIMIT)]
+
+
+LEVELS = [
+    Level("lab", "the lab's own logic", [], run_lab),
+    Level("style", "checkpatch of QEMU and Linux, the project's rules",
+          ["qemu-source", "linux-source"], run_style),
+    Level("unit", "library and wire code, with sanitizers",
+          ["host-asan"], run_unit),
+    Level("qtest", "the device in QEMU, copy backing", ["qemu"], run_qtest),
+    Level("qtest-asan", "the same with sanitizers", ["qemu-asan"],
+          run_qtest_asan),
+    Level("guest", "the driver, stock kernel",
+          ["qemu", "stock", "driver", "host"],
+          lambda run, level: run_guest(run, level, "stock", GUEST_LIMIT)),
+    Level("guest-debug", "the driver, debug kernel",
+          ["qemu", "stock", "linux-debug", "host"],
+          lambda run, level: run_guest(run, level, "debug", DEBUG_LIMIT)),
+    Level("e2e-copy", "frames from guest to host, copied",
+          ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
+    Level("qtest-udmabuf", "the device in QEMU, real /dev/udmabuf",
+          ["qemu", "stock"], None, tasks_qtest_udmabuf, take_cases),
+    Level("guest-udmabuf", "the driver under KVM, real /dev/udmabuf",
+          ["qemu", "stock", "driver", "host"], None, tasks_guest_udmabuf,
+          take_cases),
+    Level("e2e-udmabuf", "frames under KVM, without a copy",
+          ["qemu", "stock", "driver", "host", "media"], None,
+          tasks_e2e_udmabuf, take_play),
+]
+
+
+def wanted_levels(options) -> list:
+    """(level name, pattern of its cases) in the table's order."""
+    asked = {}
+    names = [level.name for level in LEVELS]
+    for what in options.only or []:
+        name, _, pattern = what.partition(":")
+        if name == "nested":
+            matching = [level.name for level in LEVELS if level.tasks]
+        else:
+            matching = [n for n in names if n == name]
+        if not matching:
+            raise env.UsageError(f"no level {name} (there are: "
+                                 f"{', '.join(names)}, and nested for those "
+                                 "that use the host VM)")
+        for match in matching:
+            asked[match] = pattern
+    return [(level.name, asked.get(level.name, "")) for level in LEVELS
+            if (level.name in asked if asked
+                else options.long or not level.long)]
+
+
+def list_levels():
+    for level in LEVELS:
+        env.say(f"{level.name:14} {level.about}"
+                + (" (--long)" if level.long else "")
+                + (f"; needs {', '.join(level.needs)}" if level.needs
+                   else ""))
+
+
+def run_shared(run, shared):
+    """The levels whose tasks need udmabuf, all in one place."""
+    if not shared:
+        return
+    if run.mode == "direct" and run.machine.zero_copy():
+        for level in shared:
+            run.report.begin(level.name, level.about)
+            run.report.skip(level.name, "all", "--mode=direct, and on this "
+                            f"machine: {run.machine.zero_copy()}")
+            run.report.end(level.name)
+        return
+    by_level = {level.name: level.tasks(run, level.name) for level in shared}
+    todo = [task for found in by_level.values() for task in found]
+    progress = steps.Progress("host VM" if run.mode == "nested"
+                              else "this machine's KVM and udmabuf")
+    progress.begin_line()
+    how = inside.run_nested if run.mode == "nested" else inside.run_direct
+    results = how(run.lab, run.parts, todo, run.folder,
+                  lambda text: progress.note(text[:60]))
+    progress.finish("done")
+    for level in shared:
+        run.report.begin(level.name, level.about)
+        for task in by_level[level.name]:
+            level.take(run, level.name, results[task["name"]])
+        if not by_level[level.name]:
+            run.report.one(level.name, "registered", False, "nothing to run")
+        run.report.end(level.name)
+        run.report.times[level.name] = sum(
+            results[t["name"]].get("wall", 0) for t in by_level[level.name])
+
+
+def verb_test(lab, parts, set_up):
+    if lab.options.list:
+        list_levels()
+        return env.EXIT_OK
+    names = [name for name, _ in wanted_levels(lab.options)]
+    levels = [level for level in LEVELS if level.name in names]
+    needed = list(dict.fromkeys(n for lv in levels for n in lv.needs))
+    broken = {}
+
+    def on_failure(step, error):
+        env.warn(f"tools/lab: {error}")
+        broken[step.slug] = f"{step.name} failed"
+    failed = set_up(lab, parts.steps(needed), on_failure) or set()
+    run = Run(lab, parts, broken)
+    shared = []
+    for level in levels:
+        why = missing(lab, parts, level, failed)
+        if not why and level.tasks:
+            shared.append(level)
+            continue
+        run.report.begin(level.name, level.about)
+        if why:
+            run.report.one(level.name, "build", False, why)
+        else:
+            try:
+                level.run(run, level.name)
+            except (env.LabError, OSError) as error:
+                run.report.one(level.name, "run", False, str(error))
+        run.report.end(level.name)
+    run_shared(run, shared)
+    if lab.options.json and lab.options.json != "-":
+        pathlib.Path(lab.options.json).write_text(
+            run.report.as_json() + "\n")
+    env.say(f"\nLogs of this run: {run.folder}")
+    status = run.report.close()
+    if lab.options.json == "-":
+        env.say(run.report.as_json())
+    return status
+
+
+def missing(lab, parts, level, failed) -> str:
+    """Why the level cannot be run: a part of it that is not there."""
+    slugs = {step.slug: step.name for step in parts.steps(level.needs)}
+    for slug, name in slugs.items():
+        if slug in failed:
+            return f"{name} failed"
+    if getattr(lab.options, "no_build", False):
+        for need in level.needs:
+            if not parts.place(need).exists():
+                return f"{need} was never built, and --no-build was given"
+    return ""

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A consumer of the guest's tests, straight from the protocol's text.
+
+    peer.py --consumer SOCKET APPLICATION   reads every update and releases it
+    peer.py --holder SOCKET APPLICATION     attaches everything, gives nothing
+                                            back until it is told RESET
+
+Uses neither libvirtio-buf nor anything but Python, on purpose: it is a
+second reading of docs/interop/virtio-buf.rst.  Ends when the server does.
+"""
+
+import array
+import mmap
+import os
+import socket
+import struct
+import sys
+import time
+
+MAGIC, MAJOR, MINOR = 0x46554256, 1, 0
+HELLO, SUBSCRIBE, DETACH, RELEASE, REMOVED = 1, 2, 4, 5, 6
+ERROR, SUBSCRIBED, ATTACHED, UPDATE, REMOVE, LOST, RESET = (
+    64, 67, 68, 70, 72, 73, 74)
+NAME_SIZE = 64
+CREDIT = 256
+
+
+class Peer:
+    def __init__(self, path, application, holder):
+        self.holder = holder
+        self.maps = {}
+        self.held = []
+        self.fds = []
+        self.data = b""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(path)
+        self.send(HELLO, struct.pack("<IHHQ", MAGIC, MAJOR, MINOR, 0))
+        self.send(SUBSCRIBE, struct.pack("<IIII", 0, CREDIT, 1, 0)
+                  + application.encode().ljust(NAME_SIZE, b"\0"))
+
+    def send(self, kind, body):
+        self.socket.sendall(struct.pack("<II", kind, 8 + len(body)) + body)
+
+    def receive(self):
+        """The next message's type and body; None at the end."""
+        while True:
+            if len(self.data) >= 8:
+                kind, size = struct.unpack_from("<II", self.data)
+                if not 8 <= size <= 65536:
+                    raise ValueError(f"message of {size} bytes")
+                if len(self.data) >= size:
+                    body, self.data = self.data[8:size], self.data[size:]
+                    return kind, body
+            data, ancillary, flags, _ = self.socket.recvmsg(
+                65536, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
+            if flags & socket.MSG_CTRUNC:
+                raise ValueError("truncated control message")
+            for level, kind, raw in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds = array.array("i")
+                    fds.frombytes(raw[:len(raw) - len(raw) % fds.itemsize])
+                    self.fds += fds
+            if not data:
+                return None
+            self.data += data
+
+    def drop(self, buffer):
+        memory = self.maps.pop(buffer, None)
+        if memory is not None:
+            memory.close()
+
+    def handle(self, kind, body):
+        if kind == ATTACHED:
+            buffer, size = struct.unpack_from("<QQ", body)
+            fd = self.fds.pop(0)
+            self.maps[buffer] = mmap.mmap(fd, size, mmap.MAP_SHARED,
+                                          mmap.PROT_READ)
+            os.close(fd)
+        elif kind == UPDATE and not self.holder:
+            buffer, _when, serial = struct.unpack_from("<QQQ", body)
+            # One byte of each page, as a reader would touch them.
+            sum(self.maps[buffer][::4096])
+            self.send(RELEASE, struct.pack("<QQ", buffer, serial))
+        elif kind == REMOVE and not self.holder:
+            buffer, = struct.unpack_from("<Q", body)
+            if buffer in self.maps:
+                self.drop(buffer)
+                self.send(REMOVED, body[:8])
+        elif kind == RESET:
+            for buffer in list(self.maps):
+                self.drop(buffer)
+        elif kind == ERROR:
+            print("error:", body[8:].split(b"\0")[0].decode(), flush=True)
+
+    def run(self):
+        while (message := self.receive()) is not None:
+            print(time.monotonic(), message[0], len(message[1]), flush=True)
+            self.handle(*message)
+
+
+def main():
+    role, path, application = sys.argv[1:]
+    while True:
+        try:
+            Peer(path, application, role == "--holder").run()
+        except OSError as error:
+            print(error, flush=True)
+        # The server disconnects a holder that misses a deadline: the tests
+        # go on, so it comes back.
+        if not os.path.exists(path):
+            return 0
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

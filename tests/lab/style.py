@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Style: both trees' checkpatch over our files, and the project's own rules.
+
+QEMU's checkpatch reads what stands in QEMU's tree and what follows its style
+here; Linux's reads the driver and the uapi headers.  Nothing of other
+people's files is looked at.
+"""
+
+import re
+import subprocess
+
+import env
+from report import FAILED, OK, SKIPPED, Case
+
+MAX_LINES = 900
+SOURCE = (".c", ".h", ".py", ".sh")
+QEMU_STYLE = ("hw", "include/hw", "tests/qtest")
+QEMU_LIKE = ("lib", "tools", "tests/unit", "tests/guest",
+             "include/virtio-buf", "tests/fuzz")
+KERNEL_STYLE = ("drivers", "include/uapi")
+# What QEMU's script says of code that is not part of QEMU.
+NOT_QEMU = ("include \"qemu/osdep.h\"", "osdep.h", "use g_", "qemu_")
+
+
+def tracked(lab) -> list:
+    """Our files: what git tracks or would add."""
+    text = env.output_of(["git", "-C", lab.top, "ls-files", "--cached",
+                          "--others", "--exclude-standard"])
+    return sorted({lab.top / line for line in text.splitlines()
+                   if (lab.top / line).is_file()})
+
+
+def below(lab, path, folders) -> bool:
+    name = str(path.relative_to(lab.top))
+    return any(name.startswith(folder + "/") for folder in folders)
+
+
+def checkpatch(script, arguments, path, cwd) -> list:
+    """What a checkpatch says of one file: lines 'FILE:LINE: ...'."""
+    done = subprocess.run(
+        ["perl", str(script), *arguments, str(path)], text=True, cwd=cwd,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, errors="replace")
+    said = [line for line in done.stdout.splitlines()
+            if re.search(r"\b(ERROR|WARNING|CHECK): ", line)
+            or re.search(r"\b(ERROR|WARNING|CHECK):[A-Z_]+: ", line)]
+    if done.returncode and not said:
+        said = done.stdout.splitlines()[-1:] or [f"exit {done.returncode}"]
+    return said
+
+
+def case_of(name, said) -> Case:
+    if not said:
+        return Case(name, OK)
+    more = f" (and {len(said) - 3} more)" if len(said) > 3 else ""
+    return Case(name, FAILED, "; ".join(s.strip() for s in said[:3]) + more)
+
+
+def qemu_cases(lab, qemu_source, files) -> list:
+    script = qemu_source / "scripts" / "checkpatch.pl"
+    cases = []
+    for path in files:
+        name = path.relative_to(lab.top)
+        if path.suffix not in (".c", ".h"):
+            continue
+        if below(lab, path, QEMU_STYLE):
+            said = checkpatch(script, ["--no-tree", "--terse", "--file"],
+                              path, qemu_source)
+        elif below(lab, path, QEMU_LIKE):
+            said = [line for line in checkpatch(
+                script, ["--no-tree", "--terse", "--file"], path,
+                qemu_source) if not any(w in line for w in NOT_QEMU)]
+        else:
+            continue
+        cases.append(case_of(f"qemu-checkpatch {name}", said))
+    return cases
+
+
+def linux_cases(lab, linux_source, files) -> list:
+    script = linux_source / "scripts" / "checkpatch.pl"
+    cases = []
+    for path in files:
+        name = path.relative_to(lab.top)
+        if not below(lab, path, KERNEL_STYLE):
+            continue
+        if path.suffix not in (".c", ".h"):
+            continue
+        # A file in a tree of ours cannot know the kernel's MAINTAINERS, and
+        # the SPDX line's comment form follows the file's kind.
+        said = checkpatch(script, ["--strict", "--no-tree", "--terse",
+                                   "--no-summary", "--file"],
+                          path, linux_source)
+        cases.append(case_of(f"linux-checkpatch {name}", said))
+    return cases
+
+
+def own_cases(lab, files) -> list:
+    cases = []
+    for path in files:
+        name = path.relative_to(lab.top)
+        is_source = path.suffix in SOURCE or name.parts[0] == "tools" and (
+            path.suffix == "")
+        if not is_source:
+            continue
+        text = path.read_text(errors="replace")
+        lines = text.splitlines()
+        said = []
+        if not any("SPDX-License-Identifier:" in line
+                   for line in lines[:2]):
+            said.append("no SPDX line at its top")
+        if len(lines) > MAX_LINES:
+            said.append(f"{len(lines)} lines, {MAX_LINES} at most")
+        if "\t" in text and path.suffix == ".py":
+            said.append("tabs")
+        if any(line != line.rstrip() for line in lines):
+            said.append("spaces at a line's end")
+        if text and not text.endswith("\n"):
+            said.append("no newline at its end")
+        if path.suffix == ".py":
+            said += python_faults(path, text)
+        cases.append(case_of(f"file {name}", said))
+    return cases
+
+
+def python_faults(path, text) -> list:
+    """That it compiles and imports nothing that it does not use."""
+    import ast
+    try:
+        tree = ast.parse(text, str(path))
+    except SyntaxError as error:
+        return [str(error)]
+    imported = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for name in node.names:
+                imported[(name.asname or name.name).split(".")[0]] = \
+                    node.lineno
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    faults = [f"line {line}: {name} is imported and not used"
+              for name, line in imported.items() if name not in used]
+    faults += [f"line {number}: {len(line)} columns" for number, line in
+               enumerate(text.splitlines(), 1) if len(line) > 80]
+    return faults
+
+
+def cases(lab, parts) -> list:
+    files = tracked(lab)
+    found = own_cases(lab, files)
+    for what, source, function in (
+            ("QEMU", parts.qemu.src, qemu_cases),
+            ("Linux", parts.debug.src, linux_cases)):
+        if (source / "scripts" / "checkpatch.pl").exists():
+            found += function(lab, source, files)
+        else:
+            found.append(Case(f"{what} checkpatch", SKIPPED,
+                              f"no {what} source in the cache (--no-build)"))
+    return found

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is run with our QEMU: qtests, tests in a guest, frames end to end.
+
+Each task is a function of plain values, so that the same one runs on this
+machine and, told by a job file, inside the host VM.  It works in a folder of
+its own and returns plain values: the cases, and what it measured.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import env
+import report
+import vm
+
+HERE = pathlib.Path(__file__).resolve().parent
+QTEST_MARK = "/virtio-buf"
+ARCH = "/x86_64"
+
+# Which applications the guest's test program expects somebody to have asked
+# for; see tests/guest/device.h.
+APPLICATION_CONSUMER = "virtbuf-test"
+APPLICATION_HOLDER = "virtbuf-test-held"
+
+
+def as_dicts(cases) -> list:
+    return [dataclasses.asdict(case) for case in cases]
+
+
+def from_dicts(cases) -> list:
+    return [report.Case(**case) for case in cases]
+
+
+# qtest
+
+def qtest_names(qemu, pattern="") -> list:
+    """The registered cases of ours, full paths."""
+    text = env.output_of([qemu / "qos-test", "-l"], cwd=qemu,
+                         env=qtest_env(qemu))
+    return [line for line in text.splitlines()
+            if line.startswith("/") and QTEST_MARK in line
+            and pattern in line]
+
+
+def qtest_env(qemu) -> dict:
+    return dict(os.environ,
+                QTEST_QEMU_BINARY=str(qemu / "qemu-system-x86_64"),
+                G_TEST_DBUS_DAEMON="/bin/true", LC_ALL="C.UTF-8",
+                ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:"
+                             "detect_stack_use_after_return=0",
+                UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
+
+
+def short_qtest(name) -> str:
+    """What tells a case apart: after the device's own nodes."""
+    return name.rsplit("virtio-buf-tests/", 1)[-1].rsplit(
+        "virtio-buf-pci/", 1)[-1].rsplit("/pci-bus/", 1)[-1]
+
+
+def qtest(params, folder, watch=None) -> dict:
+    """Every registered case, in one run of qos-test; one that did not come
+    to an end fails by name."""
+    qemu = pathlib.Path(params["qemu"])
+    names = qtest_names(qemu, params.get("pattern", ""))
+    if not names:
+        return {"cases": as_dicts([report.Case(
+            "registered", report.FAILED,
+            "qos-test has no case of virtio-buf")])}
+    groups = sorted({name.rsplit("/", 1)[0] for name in names})
+    command = [str(qemu / "qos-test"), "--tap", "-k"]
+    if params.get("pattern"):
+        groups = names
+    for group in groups:
+        command += ["-p", group]
+    log = folder / "qtest.log"
+    status = "0"
+    try:
+        env.run(command, log, append=False, cwd=qemu, env=qtest_env(qemu),
+                limit=params["limit"],
+                on_line=lambda line: watch and watch(line))
+    except env.CommandFailed as error:
+        status = str(error.status)
+    lines = log.read_text(errors="replace").splitlines()
+    seen = {case.name: case for case in report.read_tap(
+        lines, planned=len(names)) if case.name.startswith("/")}
+    cases = []
+    for name in names:
+        case = seen.pop(name, None)
+        if case is None:
+            case = report.Case(name, report.FAILED,
+                               f"not run to its end (qos-test: {status}, "
+                               f"see {log})")
+        cases.append(dataclasses.replace(case, name=short_qtest(name)))
+    failed = any(case.result == report.FAILED for case in cases)
+    if status != "0" and not failed:
+        cases.append(report.Case("exit status", report.FAILED,
+                                 f"qos-test: {status}, see {log}"))
+    return {"cases": as_dicts(cases)}
+
+
+# guests
+
+@contextlib.contextmanager
+def socket_folder():
+    """A short path: addresses of unix sockets are at most 107 bytes long."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="vbuf-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def device_options(socket, instance, backing="auto") -> list:
+    return ["-object", f"virtio-buf-server,id=s0,path={socket}",
+            "-device", "virtio-buf-pci,server=s0,"
+            f"instance={instance},udmabuf={backing}"]
+
+
+def make_guest(params, job, **more) -> vm.Guest:
+    """A guest with the driver, on the kernel that params name."""
+    kernel = pathlib.Path(params["kernel"])
+    driver = pathlib.Path(params["driver"])
+    modules = []
+    if (kernel / "guest.modules").exists():
+        modules = vm.stock_modules(kernel, "guest")
+    return vm.Guest(
+        kernel=kernel / "vmlinuz", busybox=pathlib.Path(params["busybox"]),
+        job=job, modules=modules + sorted(driver.glob("*.ko")),
+        programs=[pathlib.Path(p) for p in params.get("programs", [])],
+        accel=params["accel"], limit=params["limit"], **more)
+
+
+class Peers:
+    """Host processes beside a guest; all are ended with the block."""
+
+    def __init__(self, folder):
+        self.folder, self.children = folder, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for _name, child, _log in self.children:
+            if child.poll() is None:
+                env.stop_group(child, 2)
+
+    def start(self, name, command):
+        log = self.folder / f"{name}.log"
+        with open(log, "w") as out:
+            out.write("$ " + " ".join(map(str, command)) + "\n")
+            out.flush()
+            child = subprocess.Popen(
+                [str(c) for c in command], stdin=subprocess.DEVNULL,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        self.children.append((name, child, log))
+        return child
+
+    def problems(self, limit) -> list:
+        """Wait for all to end well; what did not."""
+        deadline = time.monotonic() + limit
+        found = []
+        for name, child, log in self.children:
+            try:
+                status = child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                status = "still running"
+            if status != 0:
+                said = (env.tail_of(log, 1) or [""])[0]
+                found.append(f"{name}: {status} ({said}; log: {log})")
+        return found
+
+
+def wait_for_socket(path, child, limit=60):
+    deadline = time.monotonic() + limit
+    while not path.exists():
+        if child.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def guest_tests(params, folder, watch=None) -> dict:
+    """A test program in a guest, with the host programs it wants beside."""
+    program = pathlib.Path(params["program"])
+    arguments = params.get("arguments", "")
+    # The module goes last and kmemleak looks twice: what the first scan
+    # finds may still be in a register or freed by RCU.
+    job = (f"{program.name} {arguments}\nstatus=$?\n"
+           "leaks=/sys/kernel/debug/kmemleak\n"
+           "if [ -e $leaks ]; then\n"
+           "    echo scan >$leaks; sleep 6; echo scan >$leaks\n"
+           "    if [ -s $leaks ]; then\n"
+           "        echo 'lab: kmemleak'; cat $leaks | head -60; status=9\n"
+           "    fi\nfi\nexit $status\n")
+    with socket_folder() as sockets, Peers(folder) as peers:
+        socket = sockets / "server"
+        guest = make_guest(params, job, devices=device_options(
+            socket, "test", params.get("backing", "auto")),
+            boot=params.get("boot", ""), memory=params.get("memory", 1024))
+        running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
+        try:
+            if wait_for_socket(socket, running.child):
+                for name, application in (
+                        ("consumer", APPLICATION_CONSUMER),
+                        ("holder", APPLICATION_HOLDER)):
+                    if f"--{name}" in arguments:
+                        peers.start(name, [sys.executable, "-B",
+                                           HERE / "peer.py", f"--{name}",
+                                           socket, application])
+            result = running.wait(
+                watch=lambda lines: watch and lines and watch(lines[-1]))
+        finally:
+            running.stop()
+    cases = report.read_tap(result.output)
+    cases = [c for c in cases]
+    problem = result.problem()
+    if not problem and result.status not in (0, 1):
+        problem = f"{program.name}: exit status {result.status}"
+    if not problem and result.status and not any(
+            c.result == report.FAILED for c in cases):
+        problem = f"{program.name}: exit status {result.status}"
+    cases.append(report.Case("guest kernel and exit", report.FAILED
+                             if problem else report.OK, problem))
+    return {"cases": as_dicts(cases), "seconds": result.seconds}
+
+
+def play(params, folder, watch=None) -> dict:
+    """A guest plays files to one application each, a host program takes
+    them; returns what went wrong and what the server said of the buffers."""
+    jobs, share = params["plays"], pathlib.Path(params["media"])
+    lines = []
+    for item in jobs:
+        files = " ".join(f"/media/{name}" for name in item["files"])
+        lines.append(f"virtio-buf-play --instance demo --application "
+                     f"{item['application']} --mode every --wait-consumer "
+                     f"{files} || exit 1")
+    facts = {"problems": [], "info": {}}
+    with socket_folder() as sockets, Peers(folder) as peers:
+        socket = sockets / "server"
+        guest = make_guest(
+            params, "\n".join(lines) + "\n",
+            shares=[vm.Share(share, "/media")],
+            devices=device_options(socket, "demo",
+                                   params.get("backing", "auto")))
+        running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
+        try:
+            if not wait_for_socket(socket, running.child):
+                facts["problems"].append(
+                    "QEMU made no socket: "
+                    + " ".join(env.tail_of(running.log, 2)))
+            else:
+                for item in jobs:
+                    peers.start(item["application"], [
+                        params["cat"], "--socket", socket, "--application",
+                        item["application"], "--count", item["count"],
+                        "--format", item["format"], "--output",
+                        folder / item["output"]])
+                look = Look(params["info"], socket, facts)
+                result = running.wait(watch=lambda out: (
+                    look.again(), watch and out and watch(out[-1])))
+                problem = result.problem()
+                if problem:
+                    facts["problems"].append(problem)
+                elif result.status:
+                    said = " ".join(result.output[-2:])
+                    facts["problems"].append(
+                        f"the guest: exit status {result.status} ({said})")
+                facts["problems"] += peers.problems(60)
+                facts["seconds"] = result.seconds
+        finally:
+            running.stop()
+    return facts
+
+
+class Look:
+    """virtio-buf-info, once buffers are there."""
+
+    def __init__(self, program, socket, facts):
+        self.program, self.socket, self.facts = program, socket, facts
+
+    def again(self):
+        if self.facts["info"]:
+            return
+        done = subprocess.run(
+            [self.program, "--socket", str(self.socket), "--json"],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, timeout=30)
+        with contextlib.suppress(ValueError):
+            info = json.loads(done.stdout)
+            if "backing" in done.stdout:
+                self.facts["info"] = info
+
+
+def nothing(_params, _folder, _watch=None) -> dict:
+    """For the probe: that a guest comes up at all."""
+    return {"cases": []}
+
+
+KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
+         "nothing": nothing}
+
+
+def run_task(task, folder, watch=None) -> dict:
+    """One task of a job, its faults turned into a failed result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    try:
+        result = KINDS[task["kind"]](task["params"], folder, watch)
+    except (env.LabError, OSError, subprocess.SubprocessError) as error:
+        result = {"cases": as_dicts([report.Case(
+            "run", report.FAILED, str(error).replace("\n", "; "))]),
+            "problems": [str(error)]}
+    result["wall"] = time.monotonic() - begin
+    return result
