@@ -144,7 +144,8 @@ class Report:
         for level, cases in self.levels.items():
             for case in cases:
                 if case.result == FAILED:
-                    self.write(f"FAILED {level}/{case.name}: {case.reason}")
+                    self.write(f"FAILED {level}/{case.name}: "
+                               f"{case.reason[:200]}")
         if not self.count(OK) and not self.count(FAILED):
             self.write("FAILED: no test was run")
             self.write(self.closing_line())

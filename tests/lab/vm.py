@@ -216,7 +216,7 @@ mount -t proc proc $root/proc
 mount -t sysfs sys $root/sys
 mount --move /dev $root/dev 2>/dev/null || mount -t devtmpfs dev $root/dev
 [ -d $root/dev/shm ] || mkdir $root/dev/shm
-mountpoint -q $root/dev/shm || mount -t tmpfs shm $root/dev/shm
+grep -q " $root/dev/shm " /proc/mounts || mount -t tmpfs shm $root/dev/shm
 mount -t tmpfs tmp $root/tmp
 mount -t tmpfs run $root/run
 for device in kvm udmabuf; do

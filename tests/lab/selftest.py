@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tests of the lab's own logic; prints TAP.  Nothing is built or booted."""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import unittest
+
+import apt
+import demo
+import env
+import initramfs
+import kernel
+import levels
+import media
+import overlay
+import report
+import steps
+import vm
+
+DEB822 = """\
+# a comment of the image's maker
+Types: deb
+# http://old.example/
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ mQINBGPL0BUBEADmW5NdOOHwPIJlgPu6JDcKw/NZJPR8lsD3K87ZM18gzyQZJD+w
+ -----END PGP PUBLIC KEY BLOCK-----
+"""
+
+
+def a_lab(folder):
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return env.Lab(argparse.Namespace(no_build=False, verbose=False,
+                                      no_install=True))
+
+
+class Scratch(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.folder = pathlib.Path(place.name)
+        before = os.environ.get("XDG_CACHE_HOME")
+        self.addCleanup(lambda: os.environ.pop("XDG_CACHE_HOME", None)
+                        if before is None
+                        else os.environ.update(XDG_CACHE_HOME=before))
+
+
+class AptEntries(unittest.TestCase):
+    def test_deb822_keeps_all_but_what_chooses_the_suite(self):
+        text = apt.Entry(DEB822, True).for_suites(["trixie", "x-backports"])
+        self.assertEqual(text.splitlines(), [
+            "Types: deb deb-src", "URIs: http://mirror.example/debian",
+            "Suites: trixie x-backports", "Components: main", "Signed-By:",
+            " -----BEGIN PGP PUBLIC KEY BLOCK-----", " .",
+            " mQINBGPL0BUBEADmW5NdOOHwPIJlgPu6JDcKw/NZJPR8lsD3K87ZM18gzyQZJD"
+            "+w",
+            " -----END PGP PUBLIC KEY BLOCK-----"])
+
+    def test_deb822_with_suites_over_two_lines(self):
+        text = apt.Entry("Types: deb\nURIs: file:/x\nSuites: a\n b\n"
+                         "Components: main\nTrusted: yes\n", True)
+        self.assertEqual(text.for_suites(["trixie"]),
+                         "Types: deb deb-src\nURIs: file:/x\n"
+                         "Suites: trixie\nComponents: main\nTrusted: yes\n")
+
+    def test_deb822_that_was_switched_off_is_on(self):
+        text = apt.Entry("Types: deb\nURIs: u\nSuites: a\nComponents: b\n"
+                         "Enabled: no\n", True).for_suites(["trixie"])
+        self.assertNotIn("Enabled", text)
+
+    def test_one_line_keeps_its_options(self):
+        entry = apt.Entry("deb [signed-by=/k.gpg arch=amd64] "
+                          "http://mirror.example/debian bookworm main x\n",
+                          False)
+        self.assertEqual(
+            entry.for_suites(["trixie"]),
+            "deb [signed-by=/k.gpg arch=amd64] http://mirror.example/debian "
+            "trixie main\n"
+            "deb-src [signed-by=/k.gpg arch=amd64] "
+            "http://mirror.example/debian trixie main\n")
+
+    def test_one_line_without_options(self):
+        self.assertEqual(apt.parse_one_line("deb-src u://h/p s main"),
+                         ("", "u://h/p"))
+
+    def test_what_is_no_entry_is_refused(self):
+        with self.assertRaises(env.SetupError):
+            apt.parse_one_line("mirror bookworm main")
+
+    def test_stanzas_are_counted_as_apt_counts_them(self):
+        found = apt.stanzas("# only a comment\n\nTypes: a\n\n\nTypes: b\n# c")
+        self.assertEqual(found, ["Types: a\n", "Types: b\n# c\n"])
+
+    def test_debian_is_told_from_security_and_from_others(self):
+        targets = "\n".join((
+            "/l/vendor.list:1|bookworm|bookworm|Vendor|main",
+            "/l/x.sources:1|nodistro|$(CODENAME)|$(LABEL)|main",
+            "/l/x.sources:2|bookworm|bookworm|Debian|contrib",
+            "/l/d.sources:1|bookworm-updates|bookworm-updates|Debian|main",
+            "/l/d.sources:3|bookworm-security|bookworm-security|"
+            "Debian-Security|main",
+            "/l/d.sources:2|bookworm|bookworm|Debian|main"))
+        self.assertEqual(apt.choose_entries(targets, "bookworm"),
+                         ("/l/d.sources:2", "/l/d.sources:3"))
+
+    def test_lists_that_were_never_downloaded(self):
+        targets = ("/l/d.sources:1|trixie|$(CODENAME)|$(LABEL)|main\n"
+                   "/l/d.sources:1|trixie-updates|$(CODENAME)|$(LABEL)|main")
+        self.assertEqual(apt.choose_entries(targets, "trixie"),
+                         ("/l/d.sources:1", None))
+
+    def test_suite_named_stable(self):
+        targets = "/l/d.list:4|stable|trixie|Debian|main"
+        self.assertEqual(apt.choose_entries(targets, "trixie")[0],
+                         "/l/d.list:4")
+
+    def test_no_debian_at_all(self):
+        self.assertEqual(apt.choose_entries("", "trixie"), (None, None))
+
+
+class SourcePackages(Scratch):
+    def test_a_partial_download_is_not_taken(self):
+        dsc = self.folder / "x_1.dsc"
+        dsc.write_text("Checksums-Sha256:\n " + "0" * 64 + " 4 x.tar.xz\n")
+        self.assertFalse(apt.all_of_source(dsc))
+        (self.folder / "x.tar.xz").write_bytes(b"abc")
+        self.assertFalse(apt.all_of_source(dsc))
+        (self.folder / "x.tar.xz").write_bytes(b"abcd")
+        self.assertTrue(apt.all_of_source(dsc))
+
+
+class Tap(unittest.TestCase):
+    def results(self, text, **more):
+        return [(c.name, c.result)
+                for c in report.read_tap(text.splitlines(), **more)]
+
+    def test_ok_not_ok_and_skip(self):
+        text = ("TAP version 13\n1..3\nok 1 a\n# why\nnot ok 2 - b\n"
+                "ok 3 c # SKIP no device\n")
+        cases = report.read_tap(text.splitlines())
+        self.assertEqual([(c.name, c.result, c.reason) for c in cases],
+                         [("a", "ok", ""), ("b", "not ok", "why"),
+                          ("c", "skip", "no device")])
+
+    def test_zero_plan_is_a_failure(self):
+        self.assertEqual(self.results("1..0\n"), [("plan", "not ok")])
+
+    def test_zero_plan_with_a_reason_is_a_skip(self):
+        self.assertEqual(self.results("1..0 # no udmabuf\n"),
+                         [("plan", "skip")])
+
+    def test_nothing_at_all_is_a_failure(self):
+        self.assertEqual(self.results(""), [("plan", "not ok")])
+
+    def test_a_run_that_was_cut_short_is_a_failure(self):
+        self.assertEqual(self.results("1..2\nok 1 a\n"),
+                         [("a", "ok"), ("plan", "not ok")])
+        self.assertEqual(self.results("ok 1 a\n"),
+                         [("a", "ok"), ("plan", "not ok")])
+
+    def test_more_cases_than_planned_is_a_failure(self):
+        self.assertEqual(self.results("1..1\nok 1 a\nok 2 b\n")[-1],
+                         ("plan", "not ok"))
+
+    def test_fewer_than_the_caller_knows_is_a_failure(self):
+        self.assertEqual(self.results("1..1\nok 1 a\n", planned=2)[-1],
+                         ("plan", "not ok"))
+
+    def test_skip_without_a_reason_is_a_failure(self):
+        self.assertEqual(self.results("1..1\nok 1 a # SKIP\n"),
+                         [("a", "not ok")])
+
+    def test_bail_out(self):
+        self.assertIn(("bail out", "not ok"),
+                      self.results("1..2\nok 1 a\nBail out! no device\n"))
+
+    def test_subtests_are_their_parents(self):
+        self.assertEqual(
+            self.results("1..1\n    ok 1 inner\n    1..1\nok 1 outer\n"),
+            [("outer", "ok")])
+
+
+class Counting(unittest.TestCase):
+    def closed(self, cases):
+        out = io.StringIO()
+        total = report.Report(out)
+        total.begin("unit")
+        total.add("unit", cases)
+        total.end("unit")
+        return total.close(), out.getvalue().splitlines()[-1]
+
+    def test_the_closing_line(self):
+        status, line = self.closed([
+            report.Case("a", report.OK), report.Case("b", report.SKIPPED, "w"),
+            report.Case("c", report.FAILED, "w")])
+        self.assertEqual(line, "1 passed, 1 failed, 1 skipped")
+        self.assertEqual(status, 1)
+
+    def test_all_good(self):
+        self.assertEqual(self.closed([report.Case("a", report.OK)]),
+                         (0, "1 passed, 0 failed, 0 skipped"))
+
+    def test_nothing_run_is_no_success(self):
+        self.assertEqual(self.closed([]),
+                         (1, "0 passed, 0 failed, 0 skipped"))
+        self.assertEqual(
+            self.closed([report.Case("a", report.SKIPPED, "w")])[0], 1)
+
+    def test_json_has_every_case(self):
+        total = report.Report(io.StringIO())
+        total.begin("unit")
+        total.add("unit", [report.Case("a", report.OK)])
+        total.end("unit")
+        got = json.loads(total.as_json())
+        self.assertEqual((got["passed"], got["failed"]), (1, 0))
+        self.assertEqual(got["levels"]["unit"]["cases"][0]["name"], "a")
+
+    def test_a_unit_test_that_dies_fails(self):
+        cases = levels.unit_cases(
+            "x", {"result": "ERROR", "returncode": 1,
+                  "stdout": "1..1\nok 1 a\n"}, "tap", "log")
+        self.assertEqual([c.result for c in cases], ["ok", "not ok"])
+        cases = levels.unit_cases(
+            "x", {"result": "FAIL", "returncode": 1}, "exitcode", "log")
+        self.assertEqual([c.result for c in cases], ["not ok"])
+
+
+class Steps(Scratch):
+    def setUp(self):
+        super().setUp()
+        self.lab = a_lab(self.folder)
+        self.ran = []
+        self.out = io.StringIO()
+
+    def step(self, slug, key="1", fails=None):
+        def action(_progress):
+            self.ran.append(slug)
+            if fails:
+                raise fails
+        return steps.Step(slug, slug, lambda: key, action)
+
+    def go(self, *todo, **more):
+        return steps.run_steps(self.lab, todo, self.out, **more)
+
+    def test_what_is_done_is_not_done_again(self):
+        self.go(self.step("a"), self.step("b"))
+        self.go(self.step("a"), self.step("b"))
+        self.assertEqual(self.ran, ["a", "b"])
+
+    def test_another_key_does_it_again(self):
+        self.go(self.step("a"))
+        self.go(self.step("a", key="2"))
+        self.assertEqual(self.ran, ["a", "a"])
+
+    def test_an_interrupted_step_is_resumed(self):
+        with self.assertRaises(KeyboardInterrupt):
+            self.go(self.step("a"), self.step("b", fails=KeyboardInterrupt()),
+                    self.step("c"))
+        self.go(self.step("a"), self.step("b"), self.step("c"))
+        self.assertEqual(self.ran, ["a", "b", "b", "c"])
+
+    def test_a_stamp_does_not_outlive_a_failed_rebuild(self):
+        self.go(self.step("a"))
+        with self.assertRaises(env.LabError):
+            self.go(self.step("a", key="2", fails=env.LabError("no")))
+        self.go(self.step("a"))
+        self.assertEqual(self.ran, ["a", "a", "a"])
+
+    def test_a_failure_names_the_step(self):
+        with self.assertRaisesRegex(env.LabError, "a failed: no"):
+            self.go(self.step("a", fails=env.LabError("no")))
+
+    def test_what_does_not_depend_on_a_failure_goes_on(self):
+        after = self.step("b")
+        after.needs = {"a"}
+        failed = self.go(self.step("a", fails=env.LabError("no")), after,
+                         self.step("c"), on_failure=lambda *_: None)
+        self.assertEqual((failed, self.ran), ({"a", "b"}, ["a", "c"]))
+
+    def test_missing_rights_stop_everything(self):
+        with self.assertRaises(env.SetupError):
+            self.go(self.step("a", fails=env.SetupError("no")),
+                    on_failure=lambda *_: None)
+
+    def test_progress_of_ninja_and_kbuild(self):
+        progress = steps.Progress("x", self.out, interval=0)
+        progress.watch("[12/1463] Compiling C object a.o")
+        self.assertIn("x 12/1463 (00:00)", self.out.getvalue())
+        progress.watch("  CC      mm/slub.o")
+        self.assertIn("x 1 (00:00)", self.out.getvalue())
+
+
+class Commands(Scratch):
+    def test_a_failure_shows_the_logs_end(self):
+        log = self.folder / "log"
+        with self.assertRaises(env.CommandFailed) as caught:
+            env.run(["sh", "-c", "echo the reason; exit 7"], log)
+        self.assertEqual(caught.exception.status, 7)
+        self.assertIn("the reason", str(caught.exception))
+        self.assertIn(str(log), str(caught.exception))
+
+    def test_a_time_limit_ends_the_whole_family(self):
+        log = self.folder / "log"
+        with self.assertRaisesRegex(env.CommandFailed, "stopped after"):
+            env.run(["sh", "-c", "sleep 60 & echo $!; wait"], log, limit=0.3)
+        child = int(log.read_text().splitlines()[1])
+        with contextlib.suppress(FileNotFoundError):
+            # Gone, or waiting for init to notice.
+            state = pathlib.Path(f"/proc/{child}/stat").read_text()
+            self.assertIn(") Z", state)
+
+
+class Overlay(Scratch):
+    def setUp(self):
+        super().setUp()
+        self.root = self.folder / "tree"
+        self.root.mkdir()
+        (self.root / "Makefile").write_text("one\ntwo\n")
+        self.patch = self.folder / "a.patch"
+        self.patch.write_text("--- a/Makefile\n+++ b/Makefile\n"
+                              "@@ -1,2 +1,3 @@\n one\n two\n+three\n")
+        self.tree = overlay.Tree(self.root)
+        self.log = self.folder / "log"
+
+    def text(self, name="Makefile"):
+        return (self.root / name).read_text()
+
+    def test_patch_and_new_file_come_and_go(self):
+        self.tree.apply({"sub/new.c": b"new\n"}, [self.patch], self.log)
+        self.assertEqual(self.text(), "one\ntwo\nthree\n")
+        self.assertEqual(self.text("sub/new.c"), "new\n")
+        self.tree.apply({}, [], self.log)
+        self.assertEqual(self.text(), "one\ntwo\n")
+        self.assertFalse((self.root / "sub/new.c").exists())
+
+    def test_a_second_run_writes_nothing(self):
+        self.tree.apply({"new.c": b"n"}, [self.patch], self.log)
+        before = [(self.root / n).stat().st_mtime_ns
+                  for n in ("Makefile", "new.c")]
+        self.tree.apply({"new.c": b"n"}, [self.patch], self.log)
+        self.assertEqual(before, [(self.root / n).stat().st_mtime_ns
+                                  for n in ("Makefile", "new.c")])
+
+    def test_a_changed_patch_starts_from_the_pristine_file(self):
+        self.tree.apply({}, [self.patch], self.log)
+        self.patch.write_text(self.patch.read_text().replace("three", "3"))
+        self.tree.apply({}, [self.patch], self.log)
+        self.assertEqual(self.text(), "one\ntwo\n3\n")
+
+    def test_an_addition_comes_after_the_patch(self):
+        self.tree.apply({"Makefile": lambda old: old + b"end\n"},
+                        [self.patch], self.log)
+        self.assertEqual(self.text(), "one\ntwo\nthree\nend\n")
+
+    def test_a_patch_that_does_not_apply_says_so(self):
+        (self.root / "Makefile").write_text("other\n")
+        with self.assertRaises(env.CommandFailed):
+            self.tree.apply({}, [self.patch], self.log)
+
+    def test_the_kernels_header_as_qemu_takes_it(self):
+        self.assertEqual(
+            overlay.portable("#include <linux/types.h>\n__le32 a; __u8 b; "
+                             "__le64 c;\n} __attribute__((packed));\n"),
+            '#include "standard-headers/linux/types.h"\nuint32_t a; '
+            "uint8_t b; uint64_t c;\n} QEMU_PACKED;\n")
+
+
+class Guests(Scratch):
+    def test_complaints_of_a_kernel(self):
+        for line in ("[    1.2] BUG: KASAN: slab-use-after-free in f+0x1",
+                     "[    1.2] WARNING: CPU: 0 PID: 1 at x.c:3 f+0x1/0x2",
+                     "[    1.2] WARNING: possible circular locking detected",
+                     "[    1.2] UBSAN: shift-out-of-bounds in x.c:3",
+                     "[    1.2] kmemleak: 3 new suspected memory leaks",
+                     "[    1.2] Kernel panic - not syncing: x"):
+            self.assertEqual(len(vm.complaints_in(line)), 1, line)
+
+    def test_what_healthy_kernels_say(self):
+        for line in ("[    0.1] DMA-API: preallocated 65536 debug entries",
+                     "[    0.1] kasan: KernelAddressSanitizer initialized",
+                     "[    0.1] Spectre V2 : WARNING: Unprivileged eBPF",
+                     "[    0.1] Linux version 6.12"):
+            self.assertEqual(vm.complaints_in(line), [], line)
+
+    def test_modules_come_after_what_they_need(self):
+        text = ("a/top.ko.xz: b/mid.ko.xz c/low-one.ko.xz\n"
+                "b/mid.ko.xz: c/low-one.ko.xz\nc/low-one.ko.xz:\n")
+        self.assertEqual(kernel.module_order(text, ["top", "builtin"]),
+                         ["c/low-one.ko.xz", "b/mid.ko.xz", "a/top.ko.xz"])
+
+    def test_the_archive_is_read_by_cpio_readers(self):
+        archive = initramfs.Archive()
+        archive.file("dir/name", "text\n", 0o755)
+        archive.device("dev/null", 1, 3)
+        path = self.folder / "a"
+        archive.write(path)
+        data = path.read_bytes()
+        self.assertTrue(data.startswith(b"070701"))
+        self.assertEqual(len(data) % 4, 0)
+        names, at = {}, 0
+        while True:
+            field = [int(data[at + 6 + 8 * i:at + 14 + 8 * i], 16)
+                     for i in range(13)]
+            name = data[at + 110:at + 110 + field[11] - 1].decode()
+            body = at + (110 + field[11] + 3) // 4 * 4
+            if name == "TRAILER!!!":
+                break
+            names[name] = (oct(field[1]), data[body:body + field[6]],
+                           field[9:11])
+            at = body + (field[6] + 3) // 4 * 4
+        self.assertEqual(names["dir/name"], ("0o100755", b"text\n", [0, 0]))
+        self.assertEqual(names["dir"][0], "0o40755")
+        self.assertEqual(names["dev/null"], ("0o20600", b"", [1, 3]))
+
+
+class Frames(Scratch):
+    def test_a_clip_is_read_frame_by_frame(self):
+        path = self.folder / "c.y4m"
+        path.write_bytes(b"YUV4MPEG2 W3 H2 F25:1\n"
+                         + b"FRAME\n" + bytes(range(10))
+                         + b"FRAME Ip\n" + bytes(10))
+        self.assertEqual(media.y4m_frames(path),
+                         [bytes(range(10)), bytes(10)])
+        path.write_bytes(path.read_bytes()[:-1])
+        with self.assertRaisesRegex(env.LabError, "frame 1 is cut short"):
+            media.y4m_frames(path)
+
+    def test_one_wrong_byte_is_found(self):
+        self.assertEqual(media.first_difference(b"abc", b"abc"), "")
+        self.assertEqual(media.first_difference(b"abc", b"abd"),
+                         "byte 2: 99 was played, 100 received")
+        self.assertIn("3 bytes were played",
+                      media.first_difference(b"abc", b"ab"))
+
+    def test_a_play_without_frames_fails(self):
+        case = demo.judge_frame("x", lambda: b"a", lambda: media.y4m_frames(
+            self.folder / "absent"))
+        self.assertEqual(case.result, report.FAILED)
+
+    def test_backings_are_found_wherever_they_stand(self):
+        self.assertEqual(demo.backings(
+            {"buffers": [{"backing": "dma-buf"}, {"backing": "copy"}]}),
+            {"udmabuf", "copy"})
+        self.assertEqual(demo.backings({}), set())
+
+
+class TapResult(unittest.TestResult):
+    """Prints each test as a TAP line."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def line(self, result, test, why=""):
+        self.number += 1
+        for text in why.splitlines()[-6:]:
+            print(f"# {text}")
+        print(f"{result} {self.number} {type(test).__name__}: "
+              f"{test._testMethodName.removeprefix('test_')}")
+
+    def addSuccess(self, test):
+        self.line("ok", test)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self.line("not ok", test, self.failures[-1][1])
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self.line("not ok", test, self.errors[-1][1])
+
+
+def main():
+    tests = unittest.defaultTestLoader.loadTestsFromModule(
+        sys.modules[__name__])
+    print(f"1..{tests.countTestCases()}")
+    result = TapResult()
+    tests.run(result)
+    return 0 if result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
