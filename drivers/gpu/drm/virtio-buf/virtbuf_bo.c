@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * virtio-buf: buffer objects, guest memory before and while it is shared.
+ *
+ * Two kinds, one structure. BO_CREATE takes pages in the longest runs that the
+ * machine has, because the host describes a buffer by its runs and shmem gives
+ * them page by page; they exist as long as the object. Dumb buffers are plain
+ * shmem objects, whose pages are pinned while they are part of a buffer. Users
+ * map pages by PFN, so that nobody gets references to them.
+ */
+#include <linux/highmem.h>
+#include <linux/iosys-map.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include <drm/drm_gem.h>
+#include <drm/drm_prime.h>
+
+#include "virtbuf_drv.h"
+
+/* Runs of 2 MiB are long enough: a 4K frame has 16 of them */
+#define VIRTBUF_MAX_ORDER	min_t(unsigned int, MAX_PAGE_ORDER, \
+				      get_order(SZ_2M))
+/* Below this, compacting memory costs more than the ranges that it saves */
+#define VIRTBUF_WORTHY_ORDER	4
+/* Pages around a fault that are mapped with it */
+#define VIRTBUF_FAULT_AROUND	16
+
+static unsigned long virtbuf_bo_page_count(const struct virtbuf_bo *bo)
+{
+	return bo->shmem.base.size >> PAGE_SHIFT;
+}
+
+static void virtbuf_bo_free_pages(struct virtbuf_bo *bo)
+{
+	unsigned long i = 0, count = virtbuf_bo_page_count(bo);
+
+	while (i < count && bo->pages[i]) {
+		unsigned int order = compound_order(bo->pages[i]);
+
+		__free_pages(bo->pages[i], order);
+		memset(&bo->pages[i], 0, sizeof(*bo->pages) << order);
+		i += 1UL << order;
+	}
+}
+
+/* Allocates all pages, long runs first. @effort is for worthy orders. */
+static int virtbuf_bo_alloc_pages(struct virtbuf_bo *bo, gfp_t effort)
+{
+	unsigned long i = 0, count = virtbuf_bo_page_count(bo);
+	unsigned int order = VIRTBUF_MAX_ORDER;
+	int ret;
+
+	while (i < count) {
+		gfp_t gfp = GFP_HIGHUSER | __GFP_ZERO | __GFP_ACCOUNT |
+			    __GFP_NOWARN;
+		struct page *page;
+		unsigned int j;
+
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			goto err;
+		}
+		order = min_t(unsigned int, order, ilog2(count - i));
+		if (order)
+			gfp |= __GFP_COMP;
+		if (order >= VIRTBUF_WORTHY_ORDER)
+			gfp |= effort;
+		else
+			gfp |= order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL;
+
+		page = alloc_pages(gfp, order);
+		if (!page && order) {
+			order--;
+			continue;
+		}
+		if (!page) {
+			ret = -ENOMEM;
+			goto err;
+		}
+		for (j = 0; j < 1U << order; j++)
+			bo->pages[i++] = page + j;
+		cond_resched();
+	}
+	return 0;
+
+err:
+	virtbuf_bo_free_pages(bo);
+	return ret;
+}
+
+static unsigned long virtbuf_bo_runs(const struct virtbuf_bo *bo)
+{
+	unsigned long i, runs = 1, count = virtbuf_bo_page_count(bo);
+
+	for (i = 1; i < count; i++)
+		runs += page_to_pfn(bo->pages[i]) !=
+			page_to_pfn(bo->pages[i - 1]) + 1;
+	return runs;
+}
+
+static void virtbuf_bo_free(struct drm_gem_object *obj)
+{
+	struct virtbuf_bo *bo = to_virtbuf_bo(obj);
+
+	virtbuf_bo_free_pages(bo);
+	drm_gem_object_release(obj);
+	kvfree(bo->pages);
+	kfree(bo);
+}
+
+static struct sg_table *virtbuf_bo_get_sg_table(struct drm_gem_object *obj)
+{
+	struct virtbuf_bo *bo = to_virtbuf_bo(obj);
+
+	return drm_prime_pages_to_sg(obj->dev, bo->pages,
+				     virtbuf_bo_page_count(bo));
+}
+
+static int virtbuf_bo_vmap(struct drm_gem_object *obj, struct iosys_map *map)
+{
+	struct virtbuf_bo *bo = to_virtbuf_bo(obj);
+	void *address = vmap(bo->pages, virtbuf_bo_page_count(bo), VM_MAP,
+			     PAGE_KERNEL);
+
+	if (!address)
+		return -ENOMEM;
+	iosys_map_set_vaddr(map, address);
+	return 0;
+}
+
+static void virtbuf_bo_vunmap(struct drm_gem_object *obj,
+			      struct iosys_map *map)
+{
+	vunmap(map->vaddr);
+}
+
+static int virtbuf_bo_mmap(struct drm_gem_object *obj,
+			   struct vm_area_struct *vma)
+{
+	if (is_cow_mapping(vma->vm_flags))
+		return -EINVAL;
+
+	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_page_prot = vm_get_page_prot(vma->vm_flags);
+	return 0;
+}
+
+static vm_fault_t virtbuf_bo_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct drm_gem_object *obj = vma->vm_private_data;
+	struct virtbuf_bo *bo = to_virtbuf_bo(obj);
+	/* pgoff has the offset of the object among all of the device's */
+	unsigned long page = vmf->pgoff - drm_vma_node_start(&obj->vma_node);
+	unsigned long address = vmf->address & PAGE_MASK;
+	unsigned long i, count = virtbuf_bo_page_count(bo);
+	vm_fault_t ret;
+
+	if (page >= count)
+		return VM_FAULT_SIGBUS;
+
+	ret = vmf_insert_pfn(vma, address, page_to_pfn(bo->pages[page]));
+	if (ret != VM_FAULT_NOPAGE)
+		return ret;
+
+	count = min3(count - page, (vma->vm_end - address) >> PAGE_SHIFT,
+		     (unsigned long)VIRTBUF_FAULT_AROUND);
+	for (i = 1; i < count; i++) {
+		if (vmf_insert_pfn(vma, address + (i << PAGE_SHIFT),
+				   page_to_pfn(bo->pages[page + i])) !=
+		    VM_FAULT_NOPAGE)
+			break;
+	}
+	return ret;
+}
+
+static enum drm_gem_object_status
+virtbuf_bo_status(struct drm_gem_object *obj)
+{
+	return DRM_GEM_OBJECT_RESIDENT;
+}
+
+static const struct vm_operations_struct virtbuf_bo_vm_ops = {
+	.fault = virtbuf_bo_fault,
+	.open = drm_gem_vm_open,
+	.close = drm_gem_vm_close,
+};
+
+static const struct drm_gem_object_funcs virtbuf_bo_funcs = {
+	.free = virtbuf_bo_free,
+	.get_sg_table = virtbuf_bo_get_sg_table,
+	.vmap = virtbuf_bo_vmap,
+	.vunmap = virtbuf_bo_vunmap,
+	.mmap = virtbuf_bo_mmap,
+	.status = virtbuf_bo_status,
+	.vm_ops = &virtbuf_bo_vm_ops,
+};
+
+/**
+ * virtbuf_bo_create - allocates zeroed memory in long runs
+ * @vb: the device
+ * @size: bytes, a multiple of the page size, not 0
+ *
+ * Returns the object with one reference, the caller's, or an ERR_PTR().
+ */
+struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
+{
+	struct virtbuf_bo *bo;
+	int ret;
+
+	bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
+	if (!bo)
+		return ERR_PTR(-ENOMEM);
+	bo->pages = kvcalloc(size >> PAGE_SHIFT, sizeof(*bo->pages),
+			     GFP_KERNEL_ACCOUNT);
+	if (!bo->pages) {
+		kfree(bo);
+		return ERR_PTR(-ENOMEM);
+	}
+	bo->shmem.base.funcs = &virtbuf_bo_funcs;
+	drm_gem_private_object_init(vb->drm, &bo->shmem.base, size);
+
+	ret = virtbuf_bo_alloc_pages(bo, __GFP_NORETRY);
+	if (!ret && virtbuf_bo_runs(bo) > vb->limits.max_ranges) {
+		/* One buffer cannot have it like this: let memory be compacted */
+		virtbuf_bo_free_pages(bo);
+		ret = virtbuf_bo_alloc_pages(bo, __GFP_RETRY_MAYFAIL);
+	}
+	if (!ret)
+		ret = drm_gem_create_mmap_offset(&bo->shmem.base);
+	if (ret) {
+		drm_gem_object_put(&bo->shmem.base);
+		return ERR_PTR(ret);
+	}
+	return bo;
+}
+
+/**
+ * virtbuf_gem_create_object - allocates the structure of a shmem object
+ * @drm: the DRM device
+ * @size: of the object, in bytes
+ *
+ * For the shmem helpers, which free it with kfree().
+ */
+struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
+						 size_t size)
+{
+	struct virtbuf_bo *bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
+
+	static_assert(offsetof(struct virtbuf_bo, shmem) == 0);
+	return bo ? &bo->shmem.base : ERR_PTR(-ENOMEM);
+}
+
+/**
+ * virtbuf_prime_import_sg_table - refuses the memory of other drivers
+ * @drm: the DRM device
+ * @attach: to the dma-buf
+ * @sgt: its mapping
+ *
+ * Our own dma-bufs do not come here: they are the same object again.
+ */
+struct drm_gem_object *
+virtbuf_prime_import_sg_table(struct drm_device *drm,
+			      struct dma_buf_attachment *attach,
+			      struct sg_table *sgt)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+/**
+ * virtbuf_bo_pin - makes the pages stay where they are
+ * @bo: the object
+ *
+ * Interruptible; undone by virtbuf_bo_unpin().
+ */
+int virtbuf_bo_pin(struct virtbuf_bo *bo)
+{
+	if (bo->pages)
+		return 0;
+
+	/* The host may write to pages that nobody here has written to */
+	bo->shmem.pages_mark_dirty_on_put = true;
+	return drm_gem_shmem_pin(&bo->shmem);
+}
+
+/**
+ * virtbuf_bo_unpin - undoes virtbuf_bo_pin()
+ * @bo: the object
+ */
+void virtbuf_bo_unpin(struct virtbuf_bo *bo)
+{
+	if (!bo->pages)
+		drm_gem_shmem_unpin(&bo->shmem);
+}
+
+/**
+ * virtbuf_bo_pages - the pages of a pinned object
+ * @bo: the object
+ */
+struct page **virtbuf_bo_pages(struct virtbuf_bo *bo)
+{
+	return bo->pages ?: bo->shmem.pages;
+}

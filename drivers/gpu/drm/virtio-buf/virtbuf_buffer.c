@@ -1,0 +1,703 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * virtio-buf: registered buffers, and how their memory comes back.
+ *
+ * A buffer holds references to its BOs, their pins and their DMA mappings from
+ * before REGISTER until the device has said that the pages are the guest's
+ * alone. Who moves its state to VIRTBUF_FREED, exactly once, releases them.
+ * Handles, files and processes may vanish at any time before: they only make the
+ * buffer an orphan, which is unregistered as soon as it can be, by a command
+ * that was allocated with it. virtbuf_device.buffers has every buffer that the
+ * host may have; what is left there when the device goes away is dropped after
+ * its reset, or leaked on purpose if the reset did not work.
+ *
+ * Answers act on the state of the buffer, never on whoever waits for it.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/slab.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_prime.h>
+#include <drm/drm_print.h>
+
+#include "virtbuf_drv.h"
+
+static void virtbuf_unregister_done(struct virtbuf_device *vb,
+				    struct virtbuf_command *command,
+				    int result);
+
+/**
+ * virtbuf_buffer_get - takes a reference
+ * @buffer: the buffer
+ */
+struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer)
+{
+	kref_get(&buffer->refs);
+	return buffer;
+}
+
+static void virtbuf_buffer_free(struct kref *refs)
+{
+	struct virtbuf_buffer *buffer = container_of(refs,
+						     struct virtbuf_buffer,
+						     refs);
+
+	WARN_ON(buffer->part_count);
+	virtbuf_properties_put(buffer->properties);
+	kfree(buffer);
+}
+
+/**
+ * virtbuf_buffer_put - gives a reference back
+ * @buffer: the buffer
+ */
+void virtbuf_buffer_put(struct virtbuf_buffer *buffer)
+{
+	kref_put(&buffer->refs, virtbuf_buffer_free);
+}
+
+/**
+ * virtbuf_buffer_lookup - finds a buffer by its handle
+ * @file: whose handle it is
+ * @handle: from user space
+ *
+ * Returns the buffer with a reference, or NULL.
+ */
+struct virtbuf_buffer *virtbuf_buffer_lookup(struct virtbuf_file *file,
+					     u32 handle)
+{
+	struct virtbuf_buffer *buffer;
+
+	xa_lock(&file->handles);
+	buffer = xa_load(&file->handles, handle);
+	if (buffer)
+		virtbuf_buffer_get(buffer);
+	xa_unlock(&file->handles);
+	return buffer;
+}
+
+/**
+ * virtbuf_buffer_wake - wakes who waits for a buffer
+ * @vb: the device
+ * @buffer: the buffer; the caller holds virtbuf_device.lock
+ */
+void virtbuf_buffer_wake(struct virtbuf_device *vb,
+			 struct virtbuf_buffer *buffer)
+{
+	lockdep_assert_held(&vb->lock);
+
+	if (buffer->file)
+		wake_up_all(&buffer->file->wait);
+}
+
+/**
+ * virtbuf_buffer_create - makes a buffer without memory
+ * @file: who it is for
+ *
+ * Returns the buffer with one reference, or an ERR_PTR().
+ */
+struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
+{
+	struct virtbuf_buffer *buffer;
+
+	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
+	if (!buffer)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&buffer->refs);
+	buffer->file = file;
+	buffer->state = VIRTBUF_REGISTERING;
+	virtbuf_update_init(&buffer->update);
+
+	buffer->unregister.request.hdr.type =
+		cpu_to_le32(VIRTIO_BUF_CMD_UNREGISTER);
+	buffer->unregister.command = (struct virtbuf_command) {
+		.out[0] = { &buffer->unregister.request,
+			    sizeof(buffer->unregister.request) },
+		.answer = { &buffer->unregister.answer,
+			    sizeof(struct virtio_buf_response) },
+		.answer_min = sizeof(struct virtio_buf_response),
+		.done = virtbuf_unregister_done,
+	};
+	return buffer;
+}
+
+/**
+ * virtbuf_buffer_add_part - adds memory to a buffer that is not registered yet
+ * @buffer: with less than DRM_VIRTBUF_MAX_BO_RANGES parts
+ * @bo: where the memory is; the buffer takes a reference and pins it
+ * @offset: bytes, page aligned
+ * @size: bytes, page aligned; the part lies in the BO
+ */
+int virtbuf_buffer_add_part(struct virtbuf_buffer *buffer,
+			    struct virtbuf_bo *bo, u64 offset, u64 size)
+{
+	struct virtbuf_part *part = &buffer->parts[buffer->part_count];
+	struct drm_gem_object *obj = &bo->shmem.base;
+	int ret;
+
+	ret = virtbuf_bo_pin(bo);
+	if (ret)
+		return ret;
+	part->sgt = drm_prime_pages_to_sg(obj->dev, virtbuf_bo_pages(bo) +
+					  (offset >> PAGE_SHIFT),
+					  size >> PAGE_SHIFT);
+	if (IS_ERR(part->sgt)) {
+		virtbuf_bo_unpin(bo);
+		return PTR_ERR(part->sgt);
+	}
+	drm_gem_object_get(obj);
+	part->bo = bo;
+	buffer->part_count++;
+	buffer->size += size;
+	return 0;
+}
+
+/*
+ * The host writes to the pages behind the DMA API's back, so they must need no
+ * syncing at all; that also keeps double mappings legal.
+ */
+#define VIRTBUF_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
+
+static void virtbuf_unmap_parts(struct virtbuf_device *vb,
+				struct virtbuf_buffer *buffer,
+				unsigned int count)
+{
+	while (vb->dma_dev && count--)
+		dma_unmap_sgtable(vb->dma_dev, buffer->parts[count].sgt,
+				  DMA_BIDIRECTIONAL, VIRTBUF_DMA_ATTRS);
+}
+
+static int virtbuf_map_parts(struct virtbuf_device *vb,
+			     struct virtbuf_buffer *buffer)
+{
+	unsigned int i, j;
+	int ret;
+
+	for (i = 0; vb->dma_dev && i < buffer->part_count; i++) {
+		struct sg_table *sgt = buffer->parts[i].sgt;
+		struct scatterlist *sg;
+
+		ret = dma_map_sgtable(vb->dma_dev, sgt, DMA_BIDIRECTIONAL,
+				      VIRTBUF_DMA_ATTRS);
+		if (ret)
+			goto err;
+		for_each_sgtable_dma_sg(sgt, sg, j) {
+			/* A bounce buffer is not what the user writes to */
+			if (dma_need_sync(vb->dma_dev, sg_dma_address(sg))) {
+				i++;
+				ret = -EOPNOTSUPP;
+				goto err;
+			}
+		}
+	}
+	return 0;
+
+err:
+	virtbuf_unmap_parts(vb, buffer, i);
+	return ret;
+}
+
+static void virtbuf_free_parts(struct virtbuf_buffer *buffer)
+{
+	unsigned int i;
+
+	for (i = 0; i < buffer->part_count; i++) {
+		struct virtbuf_part *part = &buffer->parts[i];
+
+		sg_free_table(part->sgt);
+		kfree(part->sgt);
+		virtbuf_bo_unpin(part->bo);
+		drm_gem_object_put(&part->bo->shmem.base);
+	}
+	buffer->part_count = 0;
+}
+
+/**
+ * virtbuf_buffer_discard - gives up a buffer that the device never heard of
+ * @buffer: not mapped; the caller's reference is gone after it
+ */
+void virtbuf_buffer_discard(struct virtbuf_buffer *buffer)
+{
+	virtbuf_free_parts(buffer);
+	virtbuf_buffer_put(buffer);
+}
+
+/* Joins neighbours: @count ranges so far, returns how many with this one */
+static unsigned int virtbuf_add_range(struct virtio_buf_range *ranges,
+				      unsigned int count, unsigned int max,
+				      u64 addr, u64 len)
+{
+	if (count && count <= max) {
+		struct virtio_buf_range *last = &ranges[count - 1];
+		u64 last_len = le64_to_cpu(last->len);
+
+		if (le64_to_cpu(last->addr) + last_len == addr) {
+			last->len = cpu_to_le64(last_len + len);
+			return count;
+		}
+	}
+	if (count < max) {
+		ranges[count].addr = cpu_to_le64(addr);
+		ranges[count].len = cpu_to_le64(len);
+	}
+	return count + 1;
+}
+
+/* Returns the number of ranges, also where it is above @max */
+static unsigned int virtbuf_fill_ranges(struct virtbuf_device *vb,
+					struct virtbuf_buffer *buffer,
+					struct virtio_buf_range *ranges,
+					unsigned int max)
+{
+	unsigned int i, j, count = 0;
+	struct scatterlist *sg;
+
+	for (i = 0; i < buffer->part_count; i++) {
+		struct sg_table *sgt = buffer->parts[i].sgt;
+
+		if (vb->dma_dev) {
+			for_each_sgtable_dma_sg(sgt, sg, j)
+				count = virtbuf_add_range(ranges, count, max,
+							  sg_dma_address(sg),
+							  sg_dma_len(sg));
+		} else {
+			for_each_sgtable_sg(sgt, sg, j)
+				count = virtbuf_add_range(ranges, count, max,
+							  sg_phys(sg),
+							  sg->length);
+		}
+	}
+	return count;
+}
+
+/* The pages are the guest's: ends the buffer's life in the device, once */
+static void virtbuf_buffer_freed(struct virtbuf_device *vb,
+				 struct virtbuf_buffer *buffer, bool shared)
+{
+	unsigned int i;
+
+	spin_lock(&vb->lock);
+	if (buffer->state == VIRTBUF_FREED) {
+		spin_unlock(&vb->lock);
+		return;
+	}
+	if (buffer->state >= VIRTBUF_UNREGISTERING && !shared) {
+		for (i = 0; i < buffer->part_count; i++)
+			buffer->parts[i].bo->taking_back--;
+	}
+	buffer->state = VIRTBUF_FREED;
+	virtbuf_buffer_wake(vb, buffer);
+	spin_unlock(&vb->lock);
+
+	virtbuf_unmap_parts(vb, buffer, buffer->part_count);
+	if (shared)
+		buffer->part_count = 0;
+	else
+		virtbuf_free_parts(buffer);
+
+	xa_erase(&vb->buffers, buffer->id);
+	wake_up_all(&vb->drained);
+	virtbuf_buffer_put(buffer);
+}
+
+/* Leaves REGISTERED, with vq_lock held: the ring has its commands in order */
+static void virtbuf_unregister_locked(struct virtbuf_device *vb,
+				      struct virtbuf_buffer *buffer)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&vb->vq_lock);
+
+	spin_lock(&vb->lock);
+	if (buffer->state != VIRTBUF_REGISTERED) {
+		spin_unlock(&vb->lock);
+		return;
+	}
+	buffer->state = VIRTBUF_UNREGISTERING;
+	for (i = 0; i < buffer->part_count; i++)
+		buffer->parts[i].bo->taking_back++;
+	virtbuf_buffer_wake(vb, buffer);
+	spin_unlock(&vb->lock);
+
+	virtbuf_buffer_get(buffer);
+	if (virtbuf_queue(vb, &buffer->unregister.command))
+		virtbuf_buffer_put(buffer);
+}
+
+/**
+ * virtbuf_registration_free - frees a REGISTER command
+ * @registration: answered, or never queued
+ */
+void virtbuf_registration_free(struct virtbuf_registration *registration)
+{
+	kvfree(registration->ranges);
+	virtbuf_properties_put(registration->properties);
+	if (registration->buffer)
+		virtbuf_buffer_put(registration->buffer);
+	kfree(registration);
+}
+
+static void virtbuf_register_done(struct virtbuf_device *vb,
+				  struct virtbuf_command *command, int result)
+{
+	struct virtbuf_registration *registration =
+		container_of(command, struct virtbuf_registration, command);
+	struct virtio_buf_register_response *answer = &registration->answer;
+	struct virtbuf_buffer *buffer = registration->buffer;
+	int error = virtbuf_result_to_errno(result);
+	bool unwanted;
+
+	if (result == VIRTBUF_RESULT_LOST)
+		goto out;
+
+	if (error && result != VIRTBUF_RESULT_GARBAGE) {
+		buffer->register_error = error;
+		virtbuf_buffer_freed(vb, buffer, false);
+		goto out;
+	}
+
+	/* Where the device talks nonsense it may have the pages nonetheless */
+	if (result != VIRTIO_BUF_S_OK)
+		error = -EIO;
+
+	mutex_lock(&vb->vq_lock);
+	spin_lock(&vb->lock);
+	buffer->register_error = error;
+	buffer->backing = answer->backing;
+	buffer->reason = answer->reason;
+	memcpy(buffer->uuid, answer->uuid, sizeof(buffer->uuid));
+	buffer->state = VIRTBUF_REGISTERED;
+	unwanted = error || !buffer->file || vb->error;
+	virtbuf_buffer_wake(vb, buffer);
+	spin_unlock(&vb->lock);
+	if (unwanted)
+		virtbuf_unregister_locked(vb, buffer);
+	mutex_unlock(&vb->vq_lock);
+
+out:
+	virtbuf_registration_free(registration);
+}
+
+static int virtbuf_map_ranges(struct virtbuf_device *vb,
+			      struct virtbuf_registration *registration)
+{
+	struct virtbuf_buffer *buffer = registration->buffer;
+	u32 max = vb->limits.max_ranges;
+	unsigned int i, entries = 0, count;
+	int ret;
+
+	ret = virtbuf_map_parts(vb, buffer);
+	if (ret)
+		return ret;
+
+	for (i = 0; i < buffer->part_count; i++)
+		entries += vb->dma_dev ? buffer->parts[i].sgt->nents :
+					 buffer->parts[i].sgt->orig_nents;
+	max = min(max, entries);
+	registration->ranges = kvmalloc_array(max,
+					      sizeof(*registration->ranges),
+					      GFP_KERNEL_ACCOUNT);
+	ret = -ENOMEM;
+	if (!registration->ranges)
+		goto err;
+
+	count = virtbuf_fill_ranges(vb, buffer, registration->ranges, max);
+	ret = -E2BIG;
+	if (count > max)
+		goto err;
+
+	registration->request.range_count = cpu_to_le32(count);
+	registration->command.out[1] = (struct virtbuf_piece) {
+		registration->ranges, count * sizeof(*registration->ranges)
+	};
+	return 0;
+
+err:
+	virtbuf_unmap_parts(vb, buffer, buffer->part_count);
+	return ret;
+}
+
+/* Gives the buffer its id and sends it, in one section: ids rise in the ring */
+static int virtbuf_send_register(struct virtbuf_device *vb,
+				 struct virtbuf_registration *registration)
+{
+	struct virtbuf_buffer *buffer = registration->buffer;
+	int ret;
+
+	mutex_lock(&vb->vq_lock);
+	ret = virtbuf_error(vb);
+	if (ret)
+		goto out;
+	ret = -ENOSPC;
+	if (vb->last_id >= ULONG_MAX)
+		goto out;
+	buffer->id = ++vb->last_id;
+	registration->request.buffer_id = cpu_to_le64(buffer->id);
+
+	ret = xa_insert(&vb->buffers, buffer->id, buffer, GFP_KERNEL);
+	if (ret)
+		goto out;
+	virtbuf_buffer_get(buffer);
+	ret = virtbuf_queue(vb, &registration->command);
+	if (ret) {
+		xa_erase(&vb->buffers, buffer->id);
+		virtbuf_buffer_put(buffer);
+	}
+out:
+	mutex_unlock(&vb->vq_lock);
+	return ret;
+}
+
+/**
+ * virtbuf_buffer_register - tells the device of a buffer
+ * @vb: the device
+ * @registration: with its buffer and properties, and all of the request that
+ *	does not follow from them
+ *
+ * The answer changes the state of the buffer.
+ *
+ * Returns 0, and @registration is the queue's; or a negative errno, and it is
+ * still the caller's, its buffer unmapped.
+ */
+int virtbuf_buffer_register(struct virtbuf_device *vb,
+			    struct virtbuf_registration *registration)
+{
+	struct virtbuf_properties *properties = registration->properties;
+	struct virtio_buf_register *request = &registration->request;
+	int ret, cookie;
+
+	request->hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_REGISTER);
+	request->size = cpu_to_le64(registration->buffer->size);
+	request->property_bytes = cpu_to_le32(properties->size);
+	registration->command = (struct virtbuf_command) {
+		.out[0] = { request, sizeof(*request) },
+		.out[2] = { properties->data, properties->size },
+		.answer = { &registration->answer,
+			    sizeof(registration->answer) },
+		.answer_min = sizeof(registration->answer),
+		.done = virtbuf_register_done,
+	};
+
+	/* After unplug the parent device maps nothing any more */
+	if (!drm_dev_enter(vb->drm, &cookie))
+		return -ENODEV;
+	ret = virtbuf_map_ranges(vb, registration);
+	if (!ret) {
+		ret = virtbuf_send_register(vb, registration);
+		if (ret)
+			virtbuf_unmap_parts(vb, registration->buffer,
+					    registration->buffer->part_count);
+	}
+	drm_dev_exit(cookie);
+	return ret;
+}
+
+static void virtbuf_unregister_done(struct virtbuf_device *vb,
+				    struct virtbuf_command *command,
+				    int result)
+{
+	struct virtbuf_buffer *buffer = container_of(command,
+						     struct virtbuf_buffer,
+						     unregister.command);
+
+	switch (result) {
+	case VIRTBUF_RESULT_LOST:
+		break;
+	case VIRTIO_BUF_S_OK:
+	case VIRTIO_BUF_S_NO_BUFFER:
+		virtbuf_buffer_freed(vb, buffer, false);
+		break;
+	default:
+		drm_err_ratelimited(vb->drm,
+				    "buffer %llu cannot be taken back: %d\n",
+				    buffer->id, result);
+		fallthrough;
+	case VIRTIO_BUF_S_PENDING:
+		spin_lock(&vb->lock);
+		buffer->state = VIRTBUF_PENDING;
+		virtbuf_buffer_wake(vb, buffer);
+		spin_unlock(&vb->lock);
+	}
+	virtbuf_buffer_put(buffer);
+}
+
+/**
+ * virtbuf_buffer_unregister - asks the host for the pages
+ * @vb: the device
+ * @buffer: REGISTERED, or on its way back already
+ *
+ * Does not wait: the answer changes the state of the buffer.
+ */
+int virtbuf_buffer_unregister(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer)
+{
+	int ret;
+
+	mutex_lock(&vb->vq_lock);
+	ret = virtbuf_error(vb);
+	if (!ret)
+		virtbuf_unregister_locked(vb, buffer);
+	mutex_unlock(&vb->vq_lock);
+	return ret;
+}
+
+/**
+ * virtbuf_buffer_orphan - nobody has this buffer any more
+ * @vb: the device
+ * @buffer: in any state; its handle is gone, or was never made
+ *
+ * Cannot fail, does not wait for the host, and leaves the pages pinned until the
+ * host has given them back.
+ */
+void virtbuf_buffer_orphan(struct virtbuf_device *vb,
+			   struct virtbuf_buffer *buffer)
+{
+	mutex_lock(&vb->vq_lock);
+	spin_lock(&vb->lock);
+	buffer->file = NULL;
+	spin_unlock(&vb->lock);
+	virtbuf_unregister_locked(vb, buffer);
+	mutex_unlock(&vb->vq_lock);
+}
+
+/**
+ * virtbuf_buffer_released - takes note of what no consumer will read
+ * @vb: the device
+ * @buffer: the buffer; the caller holds virtbuf_device.lock
+ * @released: serial, from the device
+ */
+void virtbuf_buffer_released(struct virtbuf_device *vb,
+			     struct virtbuf_buffer *buffer, u64 released)
+{
+	lockdep_assert_held(&vb->lock);
+
+	/* The device cannot release what it was not given */
+	released = min(released, buffer->last_serial);
+	if (released > buffer->released) {
+		buffer->released = released;
+		virtbuf_buffer_wake(vb, buffer);
+	}
+}
+
+/**
+ * virtbuf_buffer_take_error - tells once of an UPDATE that failed later
+ * @vb: the device
+ * @buffer: the buffer
+ *
+ * Returns 0, or the error, which is reported by this.
+ */
+int virtbuf_buffer_take_error(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer)
+{
+	int error;
+
+	spin_lock(&vb->lock);
+	error = buffer->error;
+	buffer->error = 0;
+	spin_unlock(&vb->lock);
+	return error;
+}
+
+static struct virtbuf_buffer *virtbuf_buffer_by_id(struct virtbuf_device *vb,
+						   unsigned long *id,
+						   unsigned long max)
+{
+	struct virtbuf_buffer *buffer;
+
+	xa_lock(&vb->buffers);
+	buffer = xa_find(&vb->buffers, id, max, XA_PRESENT);
+	if (buffer)
+		virtbuf_buffer_get(buffer);
+	xa_unlock(&vb->buffers);
+	return buffer;
+}
+
+/**
+ * virtbuf_buffer_news - takes note of an event
+ * @vb: the device
+ * @event: a copy of what the device has written
+ *
+ * On the workqueue. Ids that nobody knows are no news.
+ */
+void virtbuf_buffer_news(struct virtbuf_device *vb,
+			 const struct virtio_buf_event *event)
+{
+	u64 wide = le64_to_cpu(event->buffer_id);
+	u32 flags = le32_to_cpu(event->flags);
+	unsigned long id = wide;
+	struct virtbuf_buffer *buffer = NULL;
+	bool freed = false;
+
+	if (id == wide)
+		buffer = virtbuf_buffer_by_id(vb, &id, id);
+	if (!buffer) {
+		drm_dbg_driver(vb->drm, "an event about unknown buffer %llu\n",
+			       wide);
+		return;
+	}
+
+	spin_lock(&vb->lock);
+	if (buffer->state == VIRTBUF_REGISTERING)
+		flags = 0;
+	if (flags & VIRTIO_BUF_EVENT_RELEASED)
+		virtbuf_buffer_released(vb, buffer,
+					le64_to_cpu(event->released));
+	if (flags & VIRTIO_BUF_EVENT_CONSUMERS)
+		buffer->consumers = le32_to_cpu(event->consumers);
+	if (flags & VIRTIO_BUF_EVENT_BACKING) {
+		buffer->backing = event->backing;
+		buffer->reason = event->reason;
+	}
+	if (flags & VIRTIO_BUF_EVENT_FREED)
+		freed = buffer->state == VIRTBUF_PENDING;
+	virtbuf_buffer_wake(vb, buffer);
+	spin_unlock(&vb->lock);
+
+	if (freed)
+		virtbuf_buffer_freed(vb, buffer, false);
+	virtbuf_buffer_put(buffer);
+}
+
+/**
+ * virtbuf_buffers_take_back - asks the host for all pages
+ * @vb: the device, with its error set, so that no buffer is added
+ */
+void virtbuf_buffers_take_back(struct virtbuf_device *vb)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		mutex_lock(&vb->vq_lock);
+		virtbuf_unregister_locked(vb, buffer);
+		mutex_unlock(&vb->vq_lock);
+		virtbuf_buffer_put(buffer);
+		if (!++id)
+			break;
+	}
+}
+
+/**
+ * virtbuf_buffers_drop - ends all buffers, the device is gone
+ * @vb: the device, quiet
+ * @shared: the host may still have the pages: nobody gets them any more
+ */
+void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+	u64 leaked = 0;
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		leaked += buffer->size;
+		virtbuf_buffer_freed(vb, buffer, shared);
+		virtbuf_buffer_put(buffer);
+	}
+	if (!shared || !leaked)
+		return;
+
+	/* The leaked objects point to the DRM device, which must not end */
+	drm_dev_get(vb->drm);
+	drm_warn(vb->drm, "leaking %llu bytes that the host may still have\n",
+		 leaked);
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * virtio-buf: what the driver's files share.
+ *
+ * Locks, in the order in which they nest:
+ *
+ * virtbuf_device.vq_lock (mutex): the virtqueue and its backlog, and with them
+ *	the order of commands. Ids and serials are given, and states that ask for
+ *	a command are left, in the same section that queues the command.
+ * virtbuf_device.lock (spinlock): states of buffers, their owners, the list of
+ *	files. Taken in process context only.
+ *
+ * Answers are handled on virtbuf_device.wq, an ordered workqueue, one after the
+ * other and in the order of the ring, with neither lock held. Nothing there
+ * waits for user space or the host. Whoever waits for the host does it on
+ * virtbuf_file.wait, without a lock and outside of drm_dev_enter().
+ */
+#ifndef VIRTBUF_DRV_H
+#define VIRTBUF_DRV_H
+
+#include <linux/idr.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/refcount.h>
+#include <linux/scatterlist.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/virtio_buf.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include <drm/drm_device.h>
+#include <drm/drm_file.h>
+#include <drm/drm_gem_shmem_helper.h>
+#include <drm/virtbuf_drm.h>
+
+struct virtbuf_buffer;
+struct virtbuf_device;
+struct virtbuf_file;
+
+/* Keeps the memory of one REGISTER, and the scatterlist of its chain, small */
+#define VIRTBUF_MAX_RANGES	8192
+/* The host would be asked for each of them: no program needs more */
+#define VIRTBUF_MAX_IN_FENCES	64
+
+/* What is constant in struct virtio_buf_config, checked and clamped */
+struct virtbuf_limits {
+	u32 max_buffers;
+	u32 max_ranges;
+	u64 max_buffer_size;
+	u64 max_total_size;
+	u32 max_properties;
+	u32 max_property_bytes;
+	u32 release_timeout_ms;
+	u32 hold_timeout_ms;
+};
+
+/* virtbuf_vq.c */
+
+/* A command's result where the device gave no (usable) status */
+#define VIRTBUF_RESULT_LOST	(-ECANCELED) /* it will never be answered */
+#define VIRTBUF_RESULT_GARBAGE	(-EPROTO) /* the answer breaks the protocol */
+
+/**
+ * struct virtbuf_piece - contiguous memory of a command, kmalloc or vmalloc
+ * @data: where
+ * @size: bytes, may be 0
+ */
+struct virtbuf_piece {
+	const void *data;
+	size_t size;
+};
+
+#define VIRTBUF_MAX_PIECES	3
+
+/**
+ * struct virtbuf_command - one chain of the virtqueue
+ * @node: in the backlog or in a list of answered commands
+ * @out: what the device reads; unused ones have size 0
+ * @answer: where the device writes, starts with a &struct virtio_buf_response.
+ *	It has its cache lines for itself.
+ * @answer_min: bytes that a successful answer has at least
+ * @answer_len: bytes that the device has written, never above @answer's size
+ * @done: called once, on virtbuf_device.wq or when that is stopped. @result is
+ *	VIRTIO_BUF_S_* or VIRTBUF_RESULT_*. Owns the command from then on.
+ *
+ * Owned by the queue from virtbuf_queue() to @done, whoever waits for it.
+ */
+struct virtbuf_command {
+	struct list_head node;
+	struct virtbuf_piece out[VIRTBUF_MAX_PIECES];
+	struct virtbuf_piece answer;
+	size_t answer_min;
+	size_t answer_len;
+	void (*done)(struct virtbuf_device *vb,
+		     struct virtbuf_command *command, int result);
+};
+
+/* A command whose answer is nothing but the common header */
+struct virtbuf_plain_answer {
+	struct virtio_buf_response response;
+} ____cacheline_aligned;
+
+int virtbuf_vq_init(struct virtbuf_device *vb);
+void virtbuf_vq_fini(struct virtbuf_device *vb);
+void virtbuf_vq_close(struct virtbuf_device *vb);
+void virtbuf_vq_quiesce(struct virtbuf_device *vb);
+int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command);
+void virtbuf_set_error(struct virtbuf_device *vb, int error);
+void virtbuf_config_changed(struct virtbuf_device *vb);
+int virtbuf_result_to_errno(int result);
+
+/* virtbuf_property.c */
+
+/**
+ * struct virtbuf_properties - property records, as they go over the wire
+ * @refs: users; the contents never change
+ * @count: records
+ * @size: bytes of @data
+ * @data: &struct virtio_buf_property, each with what follows it
+ */
+struct virtbuf_properties {
+	refcount_t refs;
+	u32 count;
+	u32 size;
+	u8 data[] __aligned(8);
+};
+
+struct virtbuf_properties *
+virtbuf_properties_from_user(const struct virtbuf_limits *limits, u64 list,
+			     u32 count, u32 stride, bool may_delete);
+struct virtbuf_properties *
+virtbuf_properties_apply(const struct virtbuf_limits *limits,
+			 const struct virtbuf_properties *old,
+			 const struct virtbuf_properties *change);
+struct virtbuf_properties *
+virtbuf_properties_get(struct virtbuf_properties *properties);
+void virtbuf_properties_put(struct virtbuf_properties *properties);
+bool virtbuf_text_is_valid(const u8 *text, size_t len);
+
+/* virtbuf_bo.c */
+
+/**
+ * struct virtbuf_bo - guest memory that can become part of a buffer
+ * @shmem: the GEM object. For dumb buffers it also has the pages.
+ * @pages: BO_CREATE's pages, owned; NULL for dumb buffers
+ * @taking_back: buffers with this BO that the host was asked to give back and
+ *	has not; under virtbuf_device.lock
+ */
+struct virtbuf_bo {
+	struct drm_gem_shmem_object shmem;
+	struct page **pages;
+	unsigned int taking_back;
+};
+
+static inline struct virtbuf_bo *to_virtbuf_bo(struct drm_gem_object *obj)
+{
+	return container_of(to_drm_gem_shmem_obj(obj), struct virtbuf_bo,
+			    shmem);
+}
+
+struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
+						 size_t size);
+struct drm_gem_object *
+virtbuf_prime_import_sg_table(struct drm_device *drm,
+			      struct dma_buf_attachment *attach,
+			      struct sg_table *sgt);
+struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size);
+int virtbuf_bo_pin(struct virtbuf_bo *bo);
+void virtbuf_bo_unpin(struct virtbuf_bo *bo);
+struct page **virtbuf_bo_pages(struct virtbuf_bo *bo);
+
+/* virtbuf_buffer.c */
+
+/**
+ * enum virtbuf_state - who has the pages of a buffer
+ * @VIRTBUF_REGISTERING: REGISTER is queued
+ * @VIRTBUF_REGISTERED: the host
+ * @VIRTBUF_UNREGISTERING: UNREGISTER is queued, or could not be queued
+ * @VIRTBUF_PENDING: someone on the host still has them, FREED will come
+ * @VIRTBUF_FREED: the guest
+ *
+ * A state is only left for a later one, except that a REGISTER that fails goes
+ * straight to FREED.
+ */
+enum virtbuf_state {
+	VIRTBUF_REGISTERING,
+	VIRTBUF_REGISTERED,
+	VIRTBUF_UNREGISTERING,
+	VIRTBUF_PENDING,
+	VIRTBUF_FREED,
+};
+
+/* virtbuf_buffer.busy */
+#define VIRTBUF_BUSY_UPDATE	BIT(0) /* its UPDATE is not answered */
+#define VIRTBUF_BUSY_PROPERTIES	BIT(1) /* a change of properties is not */
+
+#define VIRTBUF_DAMAGE_SIZE	(VIRTIO_BUF_MAX_DAMAGE * \
+				 (sizeof(struct virtio_buf_rect) + \
+				  sizeof(struct virtio_buf_span)))
+
+/**
+ * struct virtbuf_update - the one UPDATE that a buffer has in flight
+ * @command: what the queue sees
+ * @previous_serial: virtbuf_buffer.last_serial, should this one fail
+ * @change: property records of this UPDATE, owned; or NULL
+ * @properties: virtbuf_buffer.properties after it, owned; NULL without @change
+ * @request: followed by its rectangles and spans
+ * @damage: room for them
+ * @answer: written by the device
+ */
+struct virtbuf_update {
+	struct virtbuf_command command;
+	u64 previous_serial;
+	struct virtbuf_properties *change;
+	struct virtbuf_properties *properties;
+	struct {
+		struct virtio_buf_update request;
+		u8 damage[VIRTBUF_DAMAGE_SIZE];
+	};
+	struct {
+		struct virtio_buf_update_response answer;
+	} ____cacheline_aligned;
+};
+
+/**
+ * struct virtbuf_part - pages of a BO in a buffer
+ * @bo: referenced and pinned
+ * @sgt: its pages, mapped for the device if that has an IOVA space
+ */
+struct virtbuf_part {
+	struct virtbuf_bo *bo;
+	struct sg_table *sgt;
+};
+
+/**
+ * struct virtbuf_buffer - memory that is registered with the device
+ * @refs: one for the handle, one for virtbuf_device.buffers, one for each
+ *	command in flight, one for each ioctl that works with it
+ * @id: given by virtbuf_buffer_register(), constant then
+ * @size: bytes, constant
+ * @mode: VIRTIO_BUF_MODE_*, constant
+ * @part_count: used ones of @parts
+ * @parts: the memory; owned by who moves @state to FREED
+ * @file: who hears of news; NULL: nobody, the buffer is on its way back.
+ *	This and what follows is under virtbuf_device.lock.
+ * @state: who has the pages
+ * @busy: VIRTBUF_BUSY_*
+ * @register_error: what REGISTER answered, as a negative errno
+ * @error: an UPDATE that failed after its ioctl had returned, not reported yet
+ * @backing: VIRTIO_BUF_BACKING_*
+ * @reason: VIRTIO_BUF_REASON_*
+ * @uuid: from REGISTER's answer
+ * @consumers: attached to this buffer
+ * @given_serial: the newest that an UPDATE got; 0: none
+ * @last_serial: the newest that the device has accepted or not answered yet
+ * @released: no consumer will read this serial and those below
+ * @properties: as they are after all answered commands; never NULL
+ * @update: the UPDATE in flight, for who has set VIRTBUF_BUSY_UPDATE
+ * @unregister: allocated with the buffer, so that giving back cannot fail
+ */
+struct virtbuf_buffer {
+	struct kref refs;
+	u64 id;
+	u64 size;
+	u8 mode;
+	unsigned int part_count;
+	struct virtbuf_part parts[DRM_VIRTBUF_MAX_BO_RANGES];
+
+	struct virtbuf_file *file;
+	enum virtbuf_state state;
+	unsigned int busy;
+	int register_error;
+	int error;
+	u8 backing;
+	u8 reason;
+	u8 uuid[VIRTIO_BUF_UUID_SIZE];
+	u32 consumers;
+	u64 given_serial;
+	u64 last_serial;
+	u64 released;
+	struct virtbuf_properties *properties;
+
+	struct virtbuf_update update;
+	struct {
+		struct virtbuf_command command;
+		struct virtio_buf_unregister request;
+		struct virtbuf_plain_answer answer;
+	} unregister;
+};
+
+/**
+ * struct virtbuf_registration - the REGISTER command and its memory
+ * @command: what the queue sees
+ * @buffer: referenced
+ * @ranges: owned
+ * @properties: owned
+ * @request: read by the device
+ * @answer: written by the device
+ */
+struct virtbuf_registration {
+	struct virtbuf_command command;
+	struct virtbuf_buffer *buffer;
+	struct virtio_buf_range *ranges;
+	struct virtbuf_properties *properties;
+	struct virtio_buf_register request;
+	struct {
+		struct virtio_buf_register_response answer;
+	} ____cacheline_aligned;
+};
+
+struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file);
+int virtbuf_buffer_add_part(struct virtbuf_buffer *buffer,
+			    struct virtbuf_bo *bo, u64 offset, u64 size);
+int virtbuf_buffer_register(struct virtbuf_device *vb,
+			    struct virtbuf_registration *registration);
+int virtbuf_buffer_unregister(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer);
+void virtbuf_buffer_orphan(struct virtbuf_device *vb,
+			   struct virtbuf_buffer *buffer);
+void virtbuf_buffer_news(struct virtbuf_device *vb,
+			 const struct virtio_buf_event *event);
+int virtbuf_buffer_take_error(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer);
+void virtbuf_buffers_take_back(struct virtbuf_device *vb);
+void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared);
+void virtbuf_buffer_discard(struct virtbuf_buffer *buffer);
+void virtbuf_buffer_released(struct virtbuf_device *vb,
+			     struct virtbuf_buffer *buffer, u64 released);
+struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer);
+void virtbuf_buffer_put(struct virtbuf_buffer *buffer);
+struct virtbuf_buffer *virtbuf_buffer_lookup(struct virtbuf_file *file,
+					     u32 handle);
+void virtbuf_buffer_wake(struct virtbuf_device *vb,
+			 struct virtbuf_buffer *buffer);
+void virtbuf_registration_free(struct virtbuf_registration *registration);
+
+/* virtbuf_update.c */
+
+void virtbuf_update_init(struct virtbuf_update *update);
+int virtbuf_ioctl_update(struct drm_device *drm, void *data,
+			 struct drm_file *drm_file);
+int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
+				 struct drm_file *drm_file);
+int virtbuf_ioctl_get_properties(struct drm_device *drm, void *data,
+				 struct drm_file *drm_file);
+
+/* virtbuf_ioctl.c */
+
+int virtbuf_copy_element(void *to, size_t size, u64 array, u32 stride,
+			 u32 index);
+int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
+			   struct drm_file *drm_file);
+int virtbuf_ioctl_bo_create(struct drm_device *drm, void *data,
+			    struct drm_file *drm_file);
+int virtbuf_ioctl_bo_map(struct drm_device *drm, void *data,
+			 struct drm_file *drm_file);
+int virtbuf_ioctl_bo_userptr(struct drm_device *drm, void *data,
+			     struct drm_file *drm_file);
+int virtbuf_ioctl_register(struct drm_device *drm, void *data,
+			   struct drm_file *drm_file);
+int virtbuf_ioctl_unregister(struct drm_device *drm, void *data,
+			     struct drm_file *drm_file);
+int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
+		       struct drm_file *drm_file);
+int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
+			    struct drm_file *drm_file);
+int virtbuf_ioctl_events(struct drm_device *drm, void *data,
+			 struct drm_file *drm_file);
+
+/**
+ * struct virtbuf_file - an open file
+ * @vb: the device
+ * @node: in virtbuf_device.files, under virtbuf_device.lock
+ * @context: virtio_buf_register.context, not 0
+ * @handles: buffers by handle, each with a reference; an entry without one is
+ *	reserved by a REGISTER
+ * @wait: woken whenever something happens to a buffer of this file, and when
+ *	the device is gone
+ */
+struct virtbuf_file {
+	struct virtbuf_device *vb;
+	struct list_head node;
+	u32 context;
+	struct xarray handles;
+	wait_queue_head_t wait;
+};
+
+/* One descriptor for each page of ranges and properties, and some */
+#define VIRTBUF_MAX_SG	(VIRTBUF_MAX_PIECES + 1 + \
+	DIV_ROUND_UP(VIRTBUF_MAX_RANGES * \
+		     sizeof(struct virtio_buf_range), PAGE_SIZE) + 1 + \
+	DIV_ROUND_UP(VIRTIO_BUF_MAX_PROPERTY_BYTES, PAGE_SIZE) + 1)
+
+struct virtbuf_events;
+
+/**
+ * struct virtbuf_device - the device
+ * @drm: the DRM device; its memory lives as long as this
+ * @vdev: valid until virtbuf_remove() returns
+ * @dma_dev: what ranges are mapped for; NULL: the device takes physical
+ *	addresses
+ * @limits: from config space
+ * @instance: name that the host has given, printable
+ * @reboot: takes everything back before another kernel gets the memory
+ * @stopped: virtbuf_stop() was here; remove and reboot do not run together
+ *
+ * @wq: answers, configuration changes and the watchdog; ordered
+ * @completed: the virtqueue has answers
+ * @config: the configuration has changed
+ * @watchdog: runs when the device owes an answer
+ *
+ * @vq_lock: see the top of this file
+ * @vq: commandq
+ * @open: commands are accepted
+ * @backlog: commands that wait for room in @vq, in order
+ * @in_flight: commands in @vq
+ * @alive: jiffies of the device's last sign of life
+ * @last_id: given to a buffer
+ * @last_serial: given to an UPDATE
+ * @sg: for virtbuf_queue()
+ *
+ * @lock: see the top of this file
+ * @error: why ioctls fail: 0, -EIO or -ENODEV. Also written under @vq_lock.
+ * @files: open files
+ *
+ * @buffers: by id, each with a reference: whatever the host may have
+ * @drained: woken when @buffers may have become empty
+ * @contexts: of files
+ *
+ * @events: GET_EVENTS, used on @wq only as all that follows
+ * @events_queued: @events is in flight
+ * @events_again: something has happened since it was queued
+ * @news_seen: news of the last answer to GET_EVENTS
+ */
+struct virtbuf_device {
+	struct drm_device *drm;
+	struct virtio_device *vdev;
+	struct device *dma_dev;
+	struct virtbuf_limits limits;
+	char instance[VIRTIO_BUF_NAME_SIZE];
+	struct notifier_block reboot;
+	bool stopped;
+
+	struct workqueue_struct *wq;
+	struct work_struct completed;
+	struct work_struct config;
+	struct delayed_work watchdog;
+
+	struct mutex vq_lock; /* what follows, and the order of commands */
+	struct virtqueue *vq;
+	bool open;
+	struct list_head backlog;
+	unsigned int in_flight;
+	unsigned long alive;
+	u64 last_id;
+	u64 last_serial;
+	struct scatterlist sg[VIRTBUF_MAX_SG];
+
+	spinlock_t lock; /* what follows, and states of buffers */
+	int error;
+	struct list_head files;
+
+	struct xarray buffers;
+	wait_queue_head_t drained;
+	struct ida contexts;
+
+	struct virtbuf_events *events;
+	bool events_queued;
+	bool events_again;
+	u64 news_seen;
+};
+
+static inline struct virtbuf_device *to_virtbuf(struct drm_device *drm)
+{
+	return drm->dev_private;
+}
+
+/* 0, or why nothing more is to be expected from the device */
+static inline int virtbuf_error(struct virtbuf_device *vb)
+{
+	return READ_ONCE(vb->error);
+}
+
+#endif /* VIRTBUF_DRV_H */
