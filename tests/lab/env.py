@@ -127,8 +127,12 @@ class Lab:
         return found[0] if found else exact
 
     def prune_outputs(self, name):
-        """Keep the newest few: older labs may still run what is in them."""
-        for path in outputs(self.folder("out"), name)[KEPT_OUTPUTS:]:
+        """Keep the newest few: older labs may still run what is in them.
+        Called with the lock held that results of that name are made under,
+        so what is half-made is a leftover."""
+        folder = self.folder("out")
+        for path in (outputs(folder, name)[KEPT_OUTPUTS:]
+                     + list(folder.glob(f"{name}-*.new"))):
             shutil.rmtree(path, ignore_errors=True)
 
     def log_path(self, name) -> pathlib.Path:

@@ -23,7 +23,7 @@ GUEST_MODULES = ("9p", "9pnet_virtio", "drm_shmem_helper", "vgem",
                  "virtio_gpu")
 HOST_VM_MODULES = ("9p", "9pnet_virtio", "kvm_amd", "vhost_vsock")
 ROOT_PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "make",
-                 "busybox-static", "kmod")
+                 "busybox-static", "kmod", "perl")
 DRIVER = "drivers/gpu/drm/virtio-buf"
 
 

@@ -134,7 +134,8 @@ def unit_cases(name, result, protocol, log) -> list:
             return [report.Case(name, report.FAILED, "skipped, no reason")]
         return [report.Case(name, report.OK if good else report.FAILED,
                             "" if good else why)]
-    cases = [dataclasses.replace(c, name=f"{name}: {c.name}") for c in
+    cases = [dataclasses.replace(c, name=name if name.endswith(c.name)
+                                 else f"{name}: {c.name}") for c in
              report.read_tap((result.get("stdout") or "").splitlines())]
     failed = any(c.result == report.FAILED for c in cases)
     if not good and result["result"] != "SKIP" and not failed:
