@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: one program of the host that consumes buffers over a socket
+ *
+ * A peer owns its socket and is a VirtIOBufConsumer while the server has a
+ * device. This file is its life, and what it and the device say;
+ * virtio-buf-peer-out.c is what it is sent.
+ *
+ * Invariants: the functions of VirtIOBufConsumerOps only queue; whatever calls
+ * into the device runs from the socket's handlers or the bottom half, which is
+ * also the only place where a peer is freed, but for its server's end. A
+ * wake-up handles a bounded number of messages.
+ *
+ * Main loop, BQL. The peer's bytes are hostile: a fault ends this connection,
+ * with one line in the log, and touches nothing else.
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/main-loop.h"
+#include "trace.h"
+#include "virtio-buf-server.h"
+
+#define MESSAGES_PER_WAKE_UP    64
+#define APPLICATIONS_MAX        64
+#define STREAMS_MAX             1024
+#define PROPERTY_BYTES_MAX      4096
+
+static void virtio_buf_peer_readable(void *opaque);
+static void virtio_buf_peer_writable(void *opaque);
+
+/* -- the connection ----------------------------------------------------- */
+
+void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on)
+{
+    if (peer->want_write != on) {
+        peer->want_write = on;
+        qemu_set_fd_handler(peer->fd, virtio_buf_peer_readable,
+                            on ? virtio_buf_peer_writable : NULL, peer);
+    }
+}
+
+void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
+                           const char *text)
+{
+    if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
+        return;
+    }
+    trace_virtio_buf_peer_close(peer->number, error, text ?: "hung up");
+    if (text) {
+        struct virtio_buf_msg_error msg = {
+            .msg.type = cpu_to_le32(VIRTIO_BUF_MSG_ERROR),
+            .msg.size = cpu_to_le32(sizeof(msg)),
+            .error = cpu_to_le32(error),
+        };
+
+        pstrcpy((char *)msg.text, sizeof(msg.text), text);
+        g_byte_array_append(peer->out, (uint8_t *)&msg, sizeof(msg));
+        virtio_buf_peer_send_out(peer);
+        virtio_buf_server_warn(peer->server, "consumer (pid %d, uid %u)"
+                               " disconnected: %s", (int)peer->pid,
+                               (unsigned)peer->uid, text);
+    }
+    peer->state = VIRTIO_BUF_PEER_CLOSED;
+    peer->want_write = false;
+    timer_del(peer->timer);
+    qemu_set_fd_handler(peer->fd, NULL, NULL, NULL);
+    close(peer->fd);
+    peer->fd = -1;
+    qemu_bh_schedule(peer->bh);
+}
+
+/* -- what the device tells ---------------------------------------------- */
+
+static VirtIOBufPeer *virtio_buf_peer_of(VirtIOBufConsumer *consumer)
+{
+    return container_of(consumer, VirtIOBufPeer, consumer);
+}
+
+static void virtio_buf_peer_buffer(VirtIOBufConsumer *consumer,
+                                   VirtIOBufBuffer *buffer)
+{
+    VirtIOBufPeer *peer = virtio_buf_peer_of(consumer);
+    VirtIOBufPeerBuffer *known = g_new0(VirtIOBufPeerBuffer, 1);
+
+    known->handle = buffer->handle;
+    known->stream = buffer->stream_id;
+    g_hash_table_insert(peer->buffers, &known->handle, known);
+    QTAILQ_INSERT_TAIL(&peer->unannounced, known, next);
+    virtio_buf_peer_wake(peer);
+}
+
+static void virtio_buf_peer_properties(VirtIOBufConsumer *consumer,
+                                       VirtIOBufBuffer *buffer,
+                                       const uint8_t *records, uint32_t size)
+{
+    VirtIOBufPeer *peer = virtio_buf_peer_of(consumer);
+    VirtIOBufPeerBuffer *known = g_hash_table_lookup(peer->buffers,
+                                                     &buffer->handle);
+    struct virtio_buf_msg_properties msg = {
+        .buffer = cpu_to_le64(buffer->handle),
+        .property_bytes = cpu_to_le32(size),
+    };
+
+    /* The announcement has them all */
+    if (known && known->announced) {
+        virtio_buf_peer_queue(peer, VIRTIO_BUF_MSG_PROPERTIES, &msg,
+                              sizeof(msg), records, size);
+    }
+}
+
+static void virtio_buf_peer_ready(VirtIOBufConsumer *consumer)
+{
+    virtio_buf_peer_wake(virtio_buf_peer_of(consumer));
+}
+
+static void virtio_buf_peer_forget(VirtIOBufPeer *peer,
+                                   VirtIOBufPeerBuffer *known)
+{
+    if (!known->announced) {
+        QTAILQ_REMOVE(&peer->unannounced, known, next);
+    }
+    g_hash_table_remove(peer->buffers, &known->handle);
+}
+
+static void virtio_buf_peer_remove(VirtIOBufConsumer *consumer,
+                                   VirtIOBufBuffer *buffer,
+                                   VirtIOBufAttachment *attachment)
+{
+    VirtIOBufPeer *peer = virtio_buf_peer_of(consumer);
+    VirtIOBufPeerBuffer *known = g_hash_table_lookup(peer->buffers,
+                                                     &buffer->handle);
+    struct virtio_buf_msg_remove msg = {
+        .buffer = cpu_to_le64(buffer->handle),
+    };
+
+    if (!known) {
+        return;
+    }
+    if (known->announced) {
+        virtio_buf_peer_queue(peer, VIRTIO_BUF_MSG_REMOVE, &msg, sizeof(msg),
+                              NULL, 0);
+    }
+    virtio_buf_peer_forget(peer, known);
+}
+
+static void virtio_buf_peer_forget_all(VirtIOBufPeer *peer)
+{
+    QTAILQ_INIT(&peer->unannounced);
+    g_hash_table_remove_all(peer->buffers);
+    g_hash_table_remove_all(peer->streams);
+}
+
+static void virtio_buf_peer_reset(VirtIOBufConsumer *consumer, uint32_t reason)
+{
+    VirtIOBufPeer *peer = virtio_buf_peer_of(consumer);
+    struct virtio_buf_msg_reset msg = {
+        .reason = cpu_to_le32(reason),
+    };
+
+    virtio_buf_peer_forget_all(peer);
+    virtio_buf_peer_queue(peer, VIRTIO_BUF_MSG_RESET, &msg, sizeof(msg),
+                          NULL, 0);
+}
+
+static void virtio_buf_peer_overdue(VirtIOBufConsumer *consumer,
+                                    uint64_t handle)
+{
+    virtio_buf_peer_close(virtio_buf_peer_of(consumer), ETIMEDOUT,
+                          "REMOVE was not answered in time");
+}
+
+static const VirtIOBufConsumerOps virtio_buf_peer_ops = {
+    .buffer = virtio_buf_peer_buffer,
+    .properties = virtio_buf_peer_properties,
+    .ready = virtio_buf_peer_ready,
+    .remove = virtio_buf_peer_remove,
+    .reset = virtio_buf_peer_reset,
+    .overdue = virtio_buf_peer_overdue,
+};
+
+/* -- in ----------------------------------------------------------------- */
+
+static void virtio_buf_peer_fault(VirtIOBufPeer *peer, const char *text)
+{
+    virtio_buf_peer_close(peer, EPROTO, text);
+}
+
+static void virtio_buf_peer_on_hello(VirtIOBufPeer *peer,
+                                     const struct virtio_buf_msg_hello *msg)
+{
+    if (peer->state != VIRTIO_BUF_PEER_CONNECTED) {
+        virtio_buf_peer_fault(peer, "HELLO came twice");
+    } else if (le32_to_cpu(msg->magic) != VIRTIO_BUF_PROTOCOL_MAGIC) {
+        virtio_buf_peer_fault(peer, "HELLO has a wrong magic");
+    } else if (le16_to_cpu(msg->major) != VIRTIO_BUF_PROTOCOL_MAJOR) {
+        virtio_buf_peer_fault(peer, "HELLO has another major version than 1");
+    } else {
+        peer->state = VIRTIO_BUF_PEER_GREETED;
+    }
+}
+
+/* The device has come, or the consumer: they get to know each other */
+static void virtio_buf_peer_join(VirtIOBufPeer *peer)
+{
+    if (peer->server->device) {
+        virtio_buf_peer_queue_device(peer, true);
+        virtio_buf_consumer_add(peer->server->device, &peer->consumer);
+    }
+}
+
+/* Whether @list is well-formed and takes nothing away */
+static bool virtio_buf_peer_properties_valid(const uint8_t *list, uint32_t size)
+{
+    struct virtio_buf_property_view view;
+    size_t pos = 0;
+
+    if (virtio_buf_properties_check(list, size) < 0) {
+        return false;
+    }
+    while (virtio_buf_property_next(list, size, &pos, &view) == 1) {
+        if (view.deleted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+virtio_buf_peer_on_subscribe(VirtIOBufPeer *peer,
+                             const struct virtio_buf_msg_subscribe *msg)
+{
+    VirtIOBufConsumer *consumer = &peer->consumer;
+    uint32_t size = le32_to_cpu(msg->msg.size);
+    uint32_t flags = le32_to_cpu(msg->flags);
+    uint32_t names = le32_to_cpu(msg->application_count);
+    uint32_t property_bytes = le32_to_cpu(msg->property_bytes);
+    const uint8_t *name = (const uint8_t *)(msg + 1);
+    const uint8_t *records;
+    uint32_t i;
+
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE came twice");
+        return;
+    }
+    if (flags & ~(VIRTIO_BUF_SUBSCRIBE_ALL | VIRTIO_BUF_SUBSCRIBE_WRITER)) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE has an unknown flag");
+        return;
+    }
+    consumer->all = flags & VIRTIO_BUF_SUBSCRIBE_ALL;
+    if (consumer->all != !names || names > APPLICATIONS_MAX) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE needs 1 to 64 applications, or"
+                              " none and the flag for all");
+        return;
+    }
+    if (property_bytes > PROPERTY_BYTES_MAX) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE has too many properties");
+        return;
+    }
+    if (size != sizeof(*msg) + names * VIRTIO_BUF_NAME_SIZE + property_bytes) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE has another size than its"
+                              " fields say");
+        return;
+    }
+    for (i = 0; i < names; i++, name += VIRTIO_BUF_NAME_SIZE) {
+        if (!virtio_buf_name_valid(name, false)) {
+            virtio_buf_peer_fault(peer, "SUBSCRIBE has a bad application");
+            return;
+        }
+        g_hash_table_add(consumer->applications, g_strdup((const char *)name));
+    }
+    records = name;
+    if (!virtio_buf_peer_properties_valid(records, property_bytes)) {
+        virtio_buf_peer_fault(peer, "SUBSCRIBE has a bad property");
+        return;
+    }
+
+    consumer->properties = g_memdup2(records, property_bytes);
+    consumer->property_bytes = property_bytes;
+    consumer->flags = flags & VIRTIO_BUF_SUBSCRIBE_WRITER ?
+                      VIRTIO_BUF_CONSUMER_WRITER : 0;
+    consumer->hold = peer->server->hold;
+    peer->credit = MIN(le32_to_cpu(msg->credit), peer->server->max_attached);
+    peer->state = VIRTIO_BUF_PEER_SUBSCRIBED;
+    timer_del(peer->timer);
+    virtio_buf_peer_join(peer);
+    peer->subscribed_due = true;
+    peer->subscribed_after = QTAILQ_EMPTY(&peer->unannounced) ? 0 :
+                             QTAILQ_LAST(&peer->unannounced)->handle;
+    trace_virtio_buf_peer_subscribe(peer->number, names, peer->credit,
+                                    consumer->device ? consumer->id : 0);
+}
+
+static void virtio_buf_peer_attach_stream(VirtIOBufPeer *peer, uint64_t stream,
+                                          uint32_t flags)
+{
+    VirtIOBufPeerBuffer *known;
+    VirtIOBufBuffer *buffer;
+    GHashTableIter iter;
+
+    if (g_hash_table_size(peer->streams) >= STREAMS_MAX &&
+        !g_hash_table_contains(peer->streams, &stream)) {
+        virtio_buf_peer_close(peer, ENOSPC, "ATTACH of too many streams");
+        return;
+    }
+    g_hash_table_insert(peer->streams, g_memdup2(&stream, sizeof(stream)),
+                        GUINT_TO_POINTER(flags));
+    g_hash_table_iter_init(&iter, peer->buffers);
+    while (g_hash_table_iter_next(&iter, NULL, (void **)&known)) {
+        if (known->announced && known->stream == stream) {
+            buffer = virtio_buf_buffer_find(&peer->consumer, known->handle);
+            if (buffer) {
+                virtio_buf_peer_attach(peer, buffer, flags);
+            }
+        }
+    }
+}
+
+static void virtio_buf_peer_on_attach(VirtIOBufPeer *peer,
+                                      const struct virtio_buf_msg_attach *msg)
+{
+    uint64_t handle = le64_to_cpu(msg->buffer);
+    uint64_t stream = le64_to_cpu(msg->stream);
+    uint32_t flags = le32_to_cpu(msg->flags);
+    VirtIOBufPeerBuffer *known;
+    VirtIOBufBuffer *buffer;
+
+    if ((flags & ~VIRTIO_BUF_ATTACH_WRITER) || msg->reserved) {
+        virtio_buf_peer_fault(peer, "ATTACH has an unknown flag");
+    } else if (!handle == !stream) {
+        virtio_buf_peer_fault(peer, "ATTACH needs a buffer or a stream");
+    } else if (stream) {
+        virtio_buf_peer_attach_stream(peer, stream, flags);
+    } else {
+        known = g_hash_table_lookup(peer->buffers, &handle);
+        buffer = known && known->announced ?
+                 virtio_buf_buffer_find(&peer->consumer, handle) : NULL;
+        if (buffer) {
+            virtio_buf_peer_attach(peer, buffer, flags);
+        }
+    }
+}
+
+static void virtio_buf_peer_on_detach(VirtIOBufPeer *peer,
+                                      const struct virtio_buf_msg_detach *msg)
+{
+    VirtIOBufAttachment *attachment =
+        virtio_buf_attachment_find(&peer->consumer, le64_to_cpu(msg->buffer));
+
+    if (attachment) {
+        virtio_buf_detach(attachment);
+    }
+}
+
+static void virtio_buf_peer_on_release(VirtIOBufPeer *peer,
+                                       const struct virtio_buf_msg_release *msg)
+{
+    VirtIOBufAttachment *attachment =
+        virtio_buf_attachment_find(&peer->consumer, le64_to_cpu(msg->buffer));
+
+    if (attachment &&
+        !virtio_buf_release(attachment, le64_to_cpu(msg->serial))) {
+        virtio_buf_peer_fault(peer, "RELEASE of a serial that was not sent");
+    }
+}
+
+static void virtio_buf_peer_message(VirtIOBufPeer *peer,
+                                    const struct virtio_buf_msg *msg)
+{
+    uint32_t type = le32_to_cpu(msg->type);
+
+    trace_virtio_buf_peer_message(peer->number, type, le32_to_cpu(msg->size));
+    if (type == VIRTIO_BUF_MSG_HELLO) {
+        virtio_buf_peer_on_hello(peer, (const void *)msg);
+        return;
+    }
+    if (peer->state == VIRTIO_BUF_PEER_CONNECTED) {
+        virtio_buf_peer_fault(peer, "The first message is not HELLO");
+        return;
+    }
+    if (type == VIRTIO_BUF_MSG_SUBSCRIBE) {
+        virtio_buf_peer_on_subscribe(peer, (const void *)msg);
+        return;
+    }
+    if (peer->state != VIRTIO_BUF_PEER_SUBSCRIBED) {
+        virtio_buf_peer_fault(peer, "The second message is not SUBSCRIBE");
+        return;
+    }
+    if (type == VIRTIO_BUF_MSG_WRITTEN) {
+        virtio_buf_peer_close(peer, EOPNOTSUPP, "WRITTEN is not supported");
+        return;
+    }
+    if (!peer->consumer.device) {
+        /* Late news about the buffers of a device that is gone */
+        return;
+    }
+    switch (type) {
+    case VIRTIO_BUF_MSG_ATTACH:
+        virtio_buf_peer_on_attach(peer, (const void *)msg);
+        break;
+    case VIRTIO_BUF_MSG_DETACH:
+    case VIRTIO_BUF_MSG_REMOVED:
+        virtio_buf_peer_on_detach(peer, (const void *)msg);
+        break;
+    case VIRTIO_BUF_MSG_RELEASE:
+        virtio_buf_peer_on_release(peer, (const void *)msg);
+        break;
+    default:
+        virtio_buf_peer_fault(peer, "Only servers send this message");
+        break;
+    }
+}
+
+static void virtio_buf_peer_input(VirtIOBufPeer *peer)
+{
+    const struct virtio_buf_msg *msg;
+    int ret, i;
+
+    peer->read_more = false;
+    for (i = 0; i < MESSAGES_PER_WAKE_UP; i++) {
+        ret = virtio_buf_reader_next(&peer->reader, peer->fd, false, &msg,
+                                     NULL);
+        if (ret == -EAGAIN) {
+            return;
+        }
+        if (ret == 1) {
+            virtio_buf_peer_message(peer, msg);
+        } else if (ret == -EPROTO) {
+            virtio_buf_peer_fault(peer, "A message is cut off, of a wrong size"
+                                  " or type, or carries a descriptor");
+        } else {
+            virtio_buf_peer_close(peer, 0, NULL);
+        }
+        if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
+            return;
+        }
+    }
+    /* The reader may have whole messages: the socket does not tell of them */
+    peer->read_more = true;
+    qemu_bh_schedule(peer->bh);
+}
+
+/* -- wake-ups ----------------------------------------------------------- */
+
+static void virtio_buf_peer_readable(void *opaque)
+{
+    VirtIOBufPeer *peer = opaque;
+
+    virtio_buf_peer_input(peer);
+    virtio_buf_peer_output(peer);
+}
+
+static void virtio_buf_peer_writable(void *opaque)
+{
+    virtio_buf_peer_output(opaque);
+}
+
+static void virtio_buf_peer_bh(void *opaque)
+{
+    VirtIOBufPeer *peer = opaque;
+
+    if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
+        virtio_buf_peer_free(peer);
+        return;
+    }
+    if (peer->read_more) {
+        virtio_buf_peer_input(peer);
+    }
+    virtio_buf_peer_output(peer);
+}
+
+static void virtio_buf_peer_timeout(void *opaque)
+{
+    VirtIOBufPeer *peer = opaque;
+
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
+        virtio_buf_peer_output(peer);
+    } else {
+        virtio_buf_peer_close(peer, ETIMEDOUT, "HELLO and SUBSCRIBE did not"
+                              " come within the handshake-timeout");
+    }
+}
+
+void virtio_buf_peer_link(VirtIOBufPeer *peer)
+{
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
+        virtio_buf_peer_join(peer);
+    }
+}
+
+void virtio_buf_peer_unlink(VirtIOBufPeer *peer)
+{
+    virtio_buf_consumer_remove(&peer->consumer);
+    virtio_buf_peer_forget_all(peer);
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
+        virtio_buf_peer_queue_device(peer, false);
+    }
+}
+
+void virtio_buf_peer_new(VirtIOBufServer *server, int fd, pid_t pid, uid_t uid)
+{
+    VirtIOBufPeer *peer = g_new0(VirtIOBufPeer, 1);
+
+    peer->server = server;
+    peer->number = ++server->peers_ever;
+    peer->pid = pid;
+    peer->uid = uid;
+    peer->fd = fd;
+    peer->consumer.ops = &virtio_buf_peer_ops;
+    peer->consumer.applications = g_hash_table_new_full(g_str_hash,
+                                                        g_str_equal, g_free,
+                                                        NULL);
+    /* No guard: this is no device that a guest can make call itself */
+    peer->bh = qemu_bh_new_guarded(virtio_buf_peer_bh, peer, NULL);
+    peer->timer = timer_new_ms(QEMU_CLOCK_REALTIME, virtio_buf_peer_timeout,
+                               peer);
+    virtio_buf_reader_init(&peer->reader, g_malloc(VIRTIO_BUF_MSG_MAX));
+    peer->out = g_byte_array_new();
+    peer->streams = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
+                                          NULL);
+    peer->buffers = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                          g_free);
+    QTAILQ_INIT(&peer->unannounced);
+    QLIST_INSERT_HEAD(&server->peers, peer, next);
+    server->peer_count++;
+    trace_virtio_buf_peer_new(peer->number, pid, uid);
+
+    qemu_set_fd_handler(fd, virtio_buf_peer_readable, NULL, peer);
+    timer_mod(peer->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+              server->handshake_timeout_ms);
+    virtio_buf_peer_queue_hello(peer);
+}
+
+void virtio_buf_peer_free(VirtIOBufPeer *peer)
+{
+    if (peer->fd >= 0) {
+        qemu_set_fd_handler(peer->fd, NULL, NULL, NULL);
+        close(peer->fd);
+    }
+    QLIST_REMOVE(peer, next);
+    peer->server->peer_count--;
+    virtio_buf_consumer_remove(&peer->consumer);
+    g_hash_table_unref(peer->consumer.applications);
+    g_free(peer->consumer.properties);
+    qemu_bh_delete(peer->bh);
+    timer_free(peer->timer);
+    virtio_buf_reader_clear(&peer->reader);
+    g_free(peer->reader.buf);
+    g_byte_array_unref(peer->out);
+    g_hash_table_unref(peer->streams);
+    g_hash_table_unref(peer->buffers);
+    g_free(peer);
+}
+
+void virtio_buf_peer_turn_away(int fd, uint32_t error, const char *text)
+{
+    struct {
+        struct virtio_buf_msg_hello hello;
+        struct virtio_buf_msg_error error;
+    } msg = {
+        .hello = {
+            .msg.type = cpu_to_le32(VIRTIO_BUF_MSG_HELLO),
+            .msg.size = cpu_to_le32(sizeof(msg.hello)),
+            .magic = cpu_to_le32(VIRTIO_BUF_PROTOCOL_MAGIC),
+            .major = cpu_to_le16(VIRTIO_BUF_PROTOCOL_MAJOR),
+            .minor = cpu_to_le16(VIRTIO_BUF_PROTOCOL_MINOR),
+        },
+        .error = {
+            .msg.type = cpu_to_le32(VIRTIO_BUF_MSG_ERROR),
+            .msg.size = cpu_to_le32(sizeof(msg.error)),
+            .error = cpu_to_le32(error),
+        },
+    };
+    struct iovec iov = { .iov_base = &msg, .iov_len = sizeof(msg) };
+
+    pstrcpy((char *)msg.error.text, sizeof(msg.error.text), text);
+    virtio_buf_send(fd, &iov, 1, -1);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: what the consumers' server and one connected consumer share
+ *
+ * Everything runs in the main loop under the BQL.
+ */
+#ifndef HW_VIRTIO_BUF_SERVER_H
+#define HW_VIRTIO_BUF_SERVER_H
+
+#include "qemu/queue.h"
+#include "hw/virtio/virtio-buf.h"
+
+typedef struct VirtIOBufPeer VirtIOBufPeer;
+
+/* What this peer knows of a buffer */
+typedef struct VirtIOBufPeerBuffer {
+    uint64_t handle;
+    uint64_t stream;
+    bool announced;             /* else in VirtIOBufPeer.unannounced */
+    QTAILQ_ENTRY(VirtIOBufPeerBuffer) next;
+} VirtIOBufPeerBuffer;
+
+/* How far a connection has come */
+typedef enum VirtIOBufPeerState {
+    VIRTIO_BUF_PEER_CONNECTED,      /* HELLO has to come */
+    VIRTIO_BUF_PEER_GREETED,        /* SUBSCRIBE has to come */
+    VIRTIO_BUF_PEER_SUBSCRIBED,
+    VIRTIO_BUF_PEER_CLOSED,         /* to be freed from the bottom half */
+} VirtIOBufPeerState;
+
+/* A connected consumer; the fields are virtio-buf-peer*.c's */
+struct VirtIOBufPeer {
+    VirtIOBufConsumer consumer;
+    VirtIOBufServer *server;
+    uint64_t number;                /* for traces */
+    pid_t pid;
+    uid_t uid;
+    VirtIOBufPeerState state;
+    int fd;
+    bool want_write;                /* the socket's buffer is full */
+    QEMUBH *bh;
+    QEMUTimer *timer;               /* handshake; later: sending again */
+
+    struct virtio_buf_reader reader;
+    bool read_more;                 /* @reader may have a message left */
+
+    GByteArray *out;                /* control messages, and cut off rests */
+    size_t out_pos;                 /* sent up to there */
+
+    uint32_t credit;
+    bool subscribed_due;            /* SUBSCRIBED was not sent yet, */
+    uint64_t subscribed_after;      /* it follows the BUFFER of this handle */
+    GHashTable *streams;            /* set of uint64_t: attach all of them */
+    GHashTable *buffers;            /* uint64_t handle -> VirtIOBufPeerBuffer */
+    QTAILQ_HEAD(, VirtIOBufPeerBuffer) unannounced;
+
+    QLIST_ENTRY(VirtIOBufPeer) next;
+};
+
+struct VirtIOBufServer {
+    Object parent_obj;
+
+    /* Constant once the object is complete */
+    char *path;
+    char *fd_name;
+    uint32_t max_consumers;
+    uint32_t max_attached;          /* of one consumer */
+    uint32_t hold;                  /* updates of one LATEST stream */
+    uint32_t handshake_timeout_ms;
+
+    int listener;                   /* fd, or -1 */
+    bool bound;                     /* @path is our socket's, @bound_* its */
+    dev_t bound_dev;
+    ino_t bound_ino;
+    QEMUTimer *accept_again;        /* after accept() lacked a resource */
+
+    VirtIOBuf *device;              /* NULL: none is linked */
+    QLIST_HEAD(, VirtIOBufPeer) peers;
+    uint32_t peer_count;
+    uint64_t peers_ever;
+
+    int64_t warned_ms;              /* when the log got its last line */
+    uint64_t warnings_hidden;       /* since then */
+};
+
+/* One line in the log, at most one per second; the others are counted */
+void virtio_buf_server_warn(VirtIOBufServer *server, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/**
+ * virtio_buf_peer_new: somebody has connected
+ * @fd: non-blocking socket, the peer's from now on
+ *
+ * The peer joins @server->peers, and leaves it by itself when the connection
+ * ends.
+ */
+void virtio_buf_peer_new(VirtIOBufServer *server, int fd, pid_t pid,
+                         uid_t uid);
+
+/* Not from inside of a VirtIOBufConsumerOps function */
+void virtio_buf_peer_free(VirtIOBufPeer *peer);
+
+/* Why a connection gets no peer; best effort, @fd stays the caller's */
+void virtio_buf_peer_turn_away(int fd, uint32_t error, const char *text);
+
+/* @server->device has come: the peer becomes its consumer if it subscribed */
+void virtio_buf_peer_link(VirtIOBufPeer *peer);
+
+/* @server->device goes: the peer is no longer its consumer */
+void virtio_buf_peer_unlink(VirtIOBufPeer *peer);
+
+/*
+ * Between virtio-buf-peer.c and virtio-buf-peer-out.c
+ */
+
+/*
+ * The connection ends: soon, since callers may be inside of the device. @text
+ * is what the ERROR message and the log say; NULL when the peer just went.
+ */
+void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
+                           const char *text);
+
+/* Whether to be called when the socket can be written to */
+void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on);
+
+/* There is something to send: soon */
+void virtio_buf_peer_wake(VirtIOBufPeer *peer);
+
+/*
+ * Queues a message: a fixed part, whose header is filled in here, and what
+ * follows it. A peer with too long a queue is closed.
+ */
+void virtio_buf_peer_queue(VirtIOBufPeer *peer, uint32_t type,
+                           void *msg, size_t size,
+                           const void *more, size_t more_size);
+void virtio_buf_peer_queue_hello(VirtIOBufPeer *peer);
+void virtio_buf_peer_queue_device(VirtIOBufPeer *peer, bool present);
+
+/* Sends queued bytes; 0 when all are out, -EAGAIN, or -errno */
+int virtio_buf_peer_send_out(VirtIOBufPeer *peer);
+
+/* Sends queued bytes, announcements and what the device has ready */
+void virtio_buf_peer_output(VirtIOBufPeer *peer);
+
+/* Attaches, or queues REFUSED; nothing if it is attached */
+void virtio_buf_peer_attach(VirtIOBufPeer *peer, VirtIOBufBuffer *buffer,
+                            uint32_t flags);
+
+#endif /* HW_VIRTIO_BUF_SERVER_H */
