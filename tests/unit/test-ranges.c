@@ -353,7 +353,7 @@ TEST(random_overlaps_equal_the_model)
     int overlapping = 0;
 
     for (int round = 0; round < 20000; round++) {
-        int model[FILES][BYTES] = {};
+        int model[FILES][BYTES] = { { 0 } };
         List list;
         bool expected;
 

@@ -4,9 +4,9 @@
  * back
  *
  * A VirtIOBufMemory is the RAM of one registered buffer: translated, checked,
- * merged, its memory regions referenced. At the first export it gets its dma-buf
- * (udmabuf) or its copy (a sealed memfd). QEMU has exactly one fd of each, and
- * the kernel's count of it tells whether anyone else has one.
+ * merged, its memory regions referenced. At the first export it gets its
+ * dma-buf (udmabuf) or its copy (a sealed memfd). QEMU has exactly one fd of
+ * each, and the kernel's count of it tells whether anyone else has one.
  *
  * Runs under the BQL. Only copying guest RAM happens in a worker thread.
  */
@@ -38,8 +38,14 @@ typedef struct VirtIOBufMemoryConfig {
 VirtIOBufMemoryPool *
 virtio_buf_memory_pool_new(const VirtIOBufMemoryConfig *config, Error **errp);
 
-/* All memories of it are freed before */
+/* All memories of it are freed before. Orphans are not counted any further. */
 void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool);
+
+/*
+ * Says, once the machine's RAM is there, why buffers will not be zero-copy and
+ * what to do about it. Silent if they will be, or if that is not wanted.
+ */
+void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool);
 
 /* udmabuf's list_limit where udmabuf is used, else UINT32_MAX */
 uint32_t virtio_buf_memory_pool_max_ranges(const VirtIOBufMemoryPool *pool);
@@ -71,8 +77,8 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
  * virtio_buf_memory_free: the guest has the pages again
  *
  * Nobody else holds them: virtio_buf_memory_held() is false or
- * virtio_buf_memory_revoke() was successful. A copy that is under way ends by
- * itself; its callback is not called.
+ * virtio_buf_memory_revoke() was successful. A refresh that is under way is
+ * stopped, its callback is not called: QEMU does not read the pages afterwards.
  */
 void virtio_buf_memory_free(VirtIOBufMemory *memory);
 
@@ -85,9 +91,10 @@ uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
 /**
  * virtio_buf_memory_export: the fd for consumers
  *
- * Makes it at the first call; a udmabuf that the kernel refuses turns the
- * backing into a copy (VIRTIO_BUF_REASON_FAILED, or _RANGES, _SIZE), unless
- * udmabuf=on.
+ * Makes it at the first call. A udmabuf that the kernel refuses, or that could
+ * no longer be taken back, turns the backing into a copy, for good
+ * (VIRTIO_BUF_REASON_FAILED, _DISCARD, _ORPHANED), unless udmabuf=on. A copy is
+ * zeroed; it gets its contents with the next virtio_buf_memory_refresh().
  *
  * Returns an fd that stays the memory's, or -errno.
  */
@@ -99,8 +106,9 @@ bool virtio_buf_memory_exported(const VirtIOBufMemory *memory);
 /**
  * virtio_buf_memory_unexport: close QEMU's fd
  *
- * When the last consumer has detached. Does nothing and returns false if somebody
- * else still holds it: then the fd stays, to be asked again.
+ * When the last consumer has detached. Does nothing and returns false if
+ * somebody else still holds it: then the fd stays, to be asked again. A refresh
+ * that is under way is stopped, its callback is called still.
  */
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory);
 
@@ -119,8 +127,13 @@ bool virtio_buf_memory_held(const VirtIOBufMemory *memory);
  * @done: called from the main loop when the copy is made; never before this
  *        returns
  *
- * Returns true if there is nothing to wait for: it is a dma-buf, or not exported;
- * @done is not called then. One at a time: not before @done of the last.
+ * To be called for every update while there is an export, whoever is attached.
+ * The first after a copy was made copies the whole buffer, whatever has
+ * changed.
+ *
+ * Returns true if there is nothing to wait for: it is a dma-buf, or not
+ * exported, or so little that it has been copied at once; @done is not called
+ * then. One at a time: not before @done of the last.
  */
 bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
                                const struct virtio_buf_span *spans,
@@ -136,8 +149,9 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
  * ones. Stops the vCPUs once for all of them. Safe in a reset handler: does not
  * drop the BQL.
  *
- * Returns true when every page is the guest's alone. Else, those which are not
- * stay held (virtio_buf_memory_held()), with a warning.
+ * Those that nobody holds are unexported only. Returns true when every page is
+ * the guest's alone. Else, the ones which are not stay held and exported
+ * (virtio_buf_memory_held()), with a warning, and it can be tried again.
  */
 bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count);
 

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: what the files of the memory part share; nobody else includes it
+ */
+#ifndef HW_VIRTIO_VIRTIO_BUF_MEMORY_INTERNAL_H
+#define HW_VIRTIO_VIRTIO_BUF_MEMORY_INTERNAL_H
+
+#include "qemu/queue.h"
+#include "qemu/timer.h"
+#include "exec/ramblock.h"
+#include "hw/virtio/virtio-buf-memory.h"
+#include "hw/virtio/virtio-buf-ranges.h"
+
+typedef struct VirtIOBufCopy VirtIOBufCopy;
+typedef struct VirtIOBufOrphan VirtIOBufOrphan;
+
+/*
+ * Why it is not simply zero-copy: VIRTIO_BUF_REASON_*. The first reason of each
+ * kind is told, so the general ones have to be noted before the special ones.
+ */
+typedef struct VirtIOBufObstacles {
+    uint8_t refusal;    /* the kernel, or the operator, does not allow it */
+    uint8_t weakness;   /* possible, but the pages may not come back */
+} VirtIOBufObstacles;
+
+struct VirtIOBufMemoryPool {
+    const VirtIOBufMemoryConfig *config;
+    int udmabuf;            /* /dev/udmabuf; -1: not used */
+    VirtIOBufObstacles obstacles; /* for every buffer */
+    uint32_t list_limit;    /* of udmabuf: ranges */
+    uint64_t size_limit;    /* of udmabuf: bytes */
+    uint32_t memories;      /* that live */
+
+    QLIST_HEAD(, VirtIOBufOrphan) orphans;
+    uint32_t orphan_count;
+    uint64_t orphaned;      /* bytes */
+    QEMUTimer *orphan_timer;
+};
+
+struct VirtIOBufMemory {
+    VirtIOBufMemoryPool *pool;
+    VirtIOBufRange *ranges;     /* merged, in the buffer's order */
+    uint64_t *offsets;          /* in the buffer, of each range */
+    size_t range_count;
+    uint64_t size;              /* of the buffer */
+    uint64_t export_size;       /* of its ranges */
+    bool writer;
+    uint8_t backing;
+    uint8_t reason;
+
+    int dmabuf;                 /* the only fd of it in this process; or -1 */
+    VirtIOBufCopy *copy;        /* consumers have this one; or NULL */
+    VirtIOBufCopy *refreshed;   /* a worker fills it; may be an old copy */
+    void (*done)(void *opaque);
+    void *opaque;
+};
+
+/* virtio-buf-memory-pool.c */
+
+void virtio_buf_note(uint8_t *obstacle, uint8_t reason);
+
+/* Can udmabuf take pages of this block, and can they be taken back? */
+void virtio_buf_block_obstacles(RAMBlock *block,
+                                VirtIOBufObstacles *obstacles);
+
+/* A dma-buf has kept old pages. Takes over @fd, QEMU's only one of it. */
+void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
+
+/* Are there more than the operator allows? */
+bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
+
+/* virtio-buf-memory.c */
+
+/* This QEMU's table of who uses which guest RAM */
+VirtIOBufClaims *virtio_buf_memory_claims(void);
+
+static inline RAMBlock *virtio_buf_range_block(const VirtIOBufRange *range)
+{
+    return range->block;
+}
+
+/* Where QEMU has the bytes */
+static inline uint8_t *virtio_buf_range_host(const VirtIOBufRange *range)
+{
+    RAMBlock *block = range->block;
+
+    return range->device ? block->host + (range->start - block->fd_offset)
+                         : (uint8_t *)(uintptr_t)range->start;
+}
+
+/**
+ * virtio_buf_memory_read: copy bytes of the buffer
+ *
+ * From @offset, @len bytes, which are inside of the ranges. Any thread: they do
+ * not change while the memory lives.
+ */
+void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len);
+
+/* virtio-buf-copy.c */
+
+/* A memfd for consumers, sealed; or NULL and *@error is -errno */
+VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error);
+int virtio_buf_copy_fd(const VirtIOBufCopy *copy);
+
+/*
+ * Take back the reference of _new(). After this returns, no worker reads guest
+ * RAM for it any more.
+ */
+void virtio_buf_copy_close(VirtIOBufCopy *copy);
+
+/* @memory will be freed: its done() must not be called */
+void virtio_buf_copy_forget_memory(VirtIOBufCopy *copy);
+
+/*
+ * No worker reads guest RAM between these two; they wait for a slice at most,
+ * and do not nest
+ */
+void virtio_buf_copy_pause_all(void);
+void virtio_buf_copy_resume_all(void);
+
+/* virtio-buf-revoke.c */
+
+/* Close the only fd of the memory's dma-buf */
+void virtio_buf_memory_close_dmabuf(VirtIOBufMemory *memory);
+
+#endif /* HW_VIRTIO_VIRTIO_BUF_MEMORY_INTERNAL_H */

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: what the buffers of one device share
+ *
+ * Owns the fd of /dev/udmabuf, knows its limits, and says why the machine's RAM
+ * may not do for zero-copy. Keeps the dma-bufs whose pages were taken back,
+ * with QEMU's one fd of each, until nobody else has one: the old pages are host
+ * memory that the guest does not pay for.
+ *
+ * Runs under the BQL.
+ */
+#include "qemu/osdep.h"
+#include <sys/ioctl.h>
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/memfd.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "hw/boards.h"
+#include "system/kvm.h"
+#include "system/qtest.h"
+#include "standard-headers/linux/udmabuf.h"
+#include "virtio-buf-fdinfo.h"
+#include "virtio-buf-memory-internal.h"
+#include "trace.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+#define UDMABUF_DEVICE "/dev/udmabuf"
+#define UDMABUF_PARAMETERS "/sys/module/udmabuf/parameters/"
+/* Linux's defaults, if it does not tell */
+#define UDMABUF_LIST_LIMIT 1024
+#define UDMABUF_SIZE_LIMIT_MB 64
+
+#define SHAREABLE_RAM \
+    "-object memory-backend-memfd,id=mem,size=...,share=on " \
+    "and -machine memory-backend=mem"
+
+/* QEMU's fds are bounded too, however small the buffers are */
+#define MAX_ORPHANS 256
+
+#define ORPHAN_POLL_MS 1000
+
+/* A dma-buf that keeps old pages, and QEMU's fd of it */
+struct VirtIOBufOrphan {
+    int fd;
+    uint64_t bytes;
+    QLIST_ENTRY(VirtIOBufOrphan) next;
+};
+
+void virtio_buf_note(uint8_t *obstacle, uint8_t reason)
+{
+    if (*obstacle == VIRTIO_BUF_REASON_NONE) {
+        *obstacle = reason;
+    }
+}
+
+void virtio_buf_block_obstacles(RAMBlock *block,
+                                VirtIOBufObstacles *obstacles)
+{
+    int seals = -1;
+
+    if (block->fd >= 0 && qemu_ram_is_shared(block) &&
+        !(block->flags & (RAM_READONLY | RAM_READONLY_FD))) {
+        seals = fcntl(block->fd, F_GET_SEALS);
+    }
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) ||
+        (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) ||
+        !QEMU_IS_ALIGNED(block->fd_offset, qemu_real_host_page_size())) {
+        virtio_buf_note(&obstacles->refusal, VIRTIO_BUF_REASON_NOT_SHARED);
+        return;
+    }
+    if (qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
+        virtio_buf_note(&obstacles->weakness, VIRTIO_BUF_REASON_HUGE_PAGES);
+    }
+    if (memory_region_has_ram_discard_manager(block->mr)) {
+        virtio_buf_note(&obstacles->weakness, VIRTIO_BUF_REASON_DISCARD);
+    }
+}
+
+static void orphans_poll(VirtIOBufMemoryPool *pool)
+{
+    VirtIOBufOrphan *orphan, *next;
+
+    QLIST_FOREACH_SAFE(orphan, &pool->orphans, next, next) {
+        if (virtio_buf_fdinfo_count(orphan->fd) == 1) {
+            close(orphan->fd);
+            pool->orphaned -= orphan->bytes;
+            pool->orphan_count--;
+            QLIST_REMOVE(orphan, next);
+            g_free(orphan);
+        }
+    }
+    trace_virtio_buf_orphans(pool, pool->orphan_count, pool->orphaned);
+}
+
+/* QEMU's own fd keeps the pages: nobody else frees them */
+static void orphans_timer(void *opaque)
+{
+    VirtIOBufMemoryPool *pool = opaque;
+
+    orphans_poll(pool);
+    if (pool->orphan_count) {
+        timer_mod(pool->orphan_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ORPHAN_POLL_MS);
+    }
+}
+
+static void orphans_init(VirtIOBufMemoryPool *pool)
+{
+    QLIST_INIT(&pool->orphans);
+    pool->orphan_timer = timer_new_ms(QEMU_CLOCK_REALTIME, orphans_timer, pool);
+}
+
+static void orphans_cleanup(VirtIOBufMemoryPool *pool)
+{
+    VirtIOBufOrphan *orphan, *next;
+
+    timer_free(pool->orphan_timer);
+    QLIST_FOREACH_SAFE(orphan, &pool->orphans, next, next) {
+        close(orphan->fd);
+        g_free(orphan);
+    }
+}
+
+void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes)
+{
+    VirtIOBufOrphan *orphan = g_new(VirtIOBufOrphan, 1);
+
+    orphan->fd = fd;
+    orphan->bytes = bytes;
+    QLIST_INSERT_HEAD(&pool->orphans, orphan, next);
+    pool->orphan_count++;
+    pool->orphaned += bytes;
+    if (!timer_pending(pool->orphan_timer)) {
+        timer_mod(pool->orphan_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ORPHAN_POLL_MS);
+    }
+}
+
+uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool)
+{
+    orphans_poll(pool);
+    return pool->orphaned;
+}
+
+bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool)
+{
+    if (pool->orphan_count) {
+        orphans_poll(pool);
+    }
+    return pool->orphan_count >= MAX_ORPHANS ||
+           pool->orphaned > pool->config->max_orphaned;
+}
+
+static uint64_t udmabuf_limit(const char *name, uint64_t fallback)
+{
+    g_autofree char *path = g_strconcat(UDMABUF_PARAMETERS, name, NULL);
+    g_autofree char *text = NULL;
+    uint64_t limit;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL) ||
+        parse_uint_full(g_strchomp(text), 10, &limit) < 0 || limit == 0) {
+        return fallback;
+    }
+    return MIN(limit, INT_MAX);
+}
+
+static int udmabuf_open(const VirtIOBufMemoryConfig *config, Error **errp)
+{
+    const char *path = config->udmabuf_device ?: UDMABUF_DEVICE;
+    struct udmabuf_create_list nothing = { 0 };
+    int fd = qemu_open(path, O_RDWR, errp);
+
+    if (fd < 0) {
+        return -1;
+    }
+    /* udmabuf does not take an empty list; other files have no such ioctl */
+    if (ioctl(fd, UDMABUF_CREATE_LIST, &nothing) < 0 && errno == EINVAL) {
+        return fd;
+    }
+    error_setg(errp, "'%s' is not udmabuf", path);
+    qemu_close(fd);
+    return -1;
+}
+
+/* Returns 1 to end the iteration: this block would do */
+static int find_shareable_block(RAMBlock *block, void *opaque)
+{
+    VirtIOBufObstacles *best = opaque;
+    VirtIOBufObstacles obstacles = { 0 };
+
+    if (!block->mr || memory_region_is_rom(block->mr) ||
+        memory_region_is_ram_device(block->mr)) {
+        return 0;
+    }
+    virtio_buf_block_obstacles(block, &obstacles);
+    if (obstacles.refusal == VIRTIO_BUF_REASON_NONE) {
+        *best = obstacles;
+    }
+    return obstacles.refusal == VIRTIO_BUF_REASON_NONE &&
+           obstacles.weakness == VIRTIO_BUF_REASON_NONE;
+}
+
+static VirtIOBufObstacles machine_obstacles(void)
+{
+    VirtIOBufObstacles best = { .refusal = VIRTIO_BUF_REASON_NOT_SHARED };
+
+    qemu_ram_foreach_block(find_shareable_block, &best);
+    return best;
+}
+
+VirtIOBufMemoryPool *
+virtio_buf_memory_pool_new(const VirtIOBufMemoryConfig *config, Error **errp)
+{
+    VirtIOBufMemoryPool *pool;
+    Error *err = NULL;
+    int udmabuf = -1;
+
+    if (machine_require_guest_memfd(current_machine)) {
+        error_setg(errp, "the machine's RAM is private to the guest "
+                   "(guest_memfd): it cannot be shared with host programs");
+        return NULL;
+    }
+    if (config->udmabuf == ON_OFF_AUTO_ON && config->strict_readonly) {
+        error_setg(errp, "strict-readonly=on does not go with udmabuf=on: "
+                   "who has a udmabuf can write to it");
+        return NULL;
+    }
+    if (config->udmabuf != ON_OFF_AUTO_OFF) {
+        udmabuf = udmabuf_open(config, &err);
+        if (udmabuf < 0 && config->udmabuf == ON_OFF_AUTO_ON) {
+            error_propagate_prepend(errp, err, "udmabuf=on: ");
+            error_append_hint(errp, "Load the kernel module udmabuf, and let "
+                              "QEMU read and write %s.\n",
+                              config->udmabuf_device ?: UDMABUF_DEVICE);
+            return NULL;
+        }
+        if (udmabuf < 0) {
+            trace_virtio_buf_memory_no_udmabuf(error_get_pretty(err));
+            error_free(err);
+        } else if (config->udmabuf == ON_OFF_AUTO_ON &&
+                   machine_obstacles().refusal != VIRTIO_BUF_REASON_NONE) {
+            error_setg(errp, "udmabuf=on: guest RAM is not shareable: add "
+                       SHAREABLE_RAM);
+            qemu_close(udmabuf);
+            return NULL;
+        }
+    }
+
+    pool = g_new0(VirtIOBufMemoryPool, 1);
+    pool->config = config;
+    pool->udmabuf = udmabuf;
+    if (config->udmabuf == ON_OFF_AUTO_OFF) {
+        pool->obstacles.refusal = VIRTIO_BUF_REASON_DISABLED;
+    } else if (udmabuf < 0) {
+        pool->obstacles.refusal = VIRTIO_BUF_REASON_NO_UDMABUF;
+    } else if (!virtio_buf_fdinfo_readable(udmabuf)) {
+        pool->obstacles.weakness = VIRTIO_BUF_REASON_NO_UDMABUF;
+    } else if (!kvm_enabled() && !qtest_enabled()) {
+        pool->obstacles.weakness = VIRTIO_BUF_REASON_ACCELERATOR;
+    }
+    pool->list_limit = udmabuf_limit("list_limit", UDMABUF_LIST_LIMIT);
+    pool->size_limit = MiB * udmabuf_limit("size_limit_mb",
+                                           UDMABUF_SIZE_LIMIT_MB);
+    orphans_init(pool);
+    trace_virtio_buf_memory_pool(pool, pool->obstacles.refusal,
+                                 pool->obstacles.weakness,
+                                 pool->list_limit, pool->size_limit);
+    return pool;
+}
+
+void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool)
+{
+    assert(pool->memories == 0);
+    orphans_cleanup(pool);
+    if (pool->udmabuf >= 0) {
+        qemu_close(pool->udmabuf);
+    }
+    g_free(pool);
+}
+
+void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool)
+{
+    const VirtIOBufMemoryConfig *config = pool->config;
+    const char *device = config->udmabuf_device ?: UDMABUF_DEVICE;
+    VirtIOBufObstacles ram = machine_obstacles();
+
+    if (pool->obstacles.refusal == VIRTIO_BUF_REASON_NO_UDMABUF) {
+        info_report("virtio-buf: buffers are copied: cannot use %s: load the "
+                    "kernel module udmabuf, and let QEMU read and write it",
+                    device);
+    } else if (pool->obstacles.refusal != VIRTIO_BUF_REASON_NONE) {
+        return;
+    } else if (ram.refusal != VIRTIO_BUF_REASON_NONE) {
+        info_report("virtio-buf: buffers are copied: guest RAM is not "
+                    "shareable: add " SHAREABLE_RAM);
+    } else if (config->udmabuf == ON_OFF_AUTO_ON) {
+        if (pool->obstacles.weakness != VIRTIO_BUF_REASON_NONE ||
+            ram.weakness != VIRTIO_BUF_REASON_NONE) {
+            warn_report("virtio-buf: udmabuf=on: pages cannot be taken back "
+                        "from a host program that keeps them");
+        }
+    } else if (pool->obstacles.weakness == VIRTIO_BUF_REASON_ACCELERATOR) {
+        info_report("virtio-buf: buffers are copied: pages can be taken back "
+                    "from host programs only with -accel kvm");
+    } else if (pool->obstacles.weakness != VIRTIO_BUF_REASON_NONE) {
+        info_report("virtio-buf: buffers are copied: /proc/self/fdinfo, which "
+                    "tells who holds a buffer, cannot be read");
+    } else if (ram.weakness != VIRTIO_BUF_REASON_NONE) {
+        info_report("virtio-buf: buffers are copied: pages of hugetlb RAM, or "
+                    "of RAM that others discard, cannot be taken back from "
+                    "host programs");
+    }
+}
+
+uint32_t virtio_buf_memory_pool_max_ranges(const VirtIOBufMemoryPool *pool)
+{
+    return pool->udmabuf >= 0 ? pool->list_limit : UINT32_MAX;
+}
