@@ -4,16 +4,15 @@
  * the first release, for 32 and 64 bits alike; a program built against it goes
  * on working as long as this compiles.
  */
-#include <assert.h>
 #include <stddef.h>
 
 #include "drm/virtbuf_drm.h"
 #include "linux/virtio_buf.h"
 
 #define SIZE(type, bytes) \
-    static_assert(sizeof(struct type) == (bytes), #type " has another size")
+    _Static_assert(sizeof(struct type) == (bytes), #type " has another size")
 #define AT(type, field, bytes) \
-    static_assert(offsetof(struct type, field) == (bytes), \
+    _Static_assert(offsetof(struct type, field) == (bytes), \
                   #type "." #field " has moved")
 
 SIZE(drm_virtbuf_getparam, 16);
@@ -67,9 +66,9 @@ AT(virtio_buf_register, application, 48);
 SIZE(virtio_buf_frame, 64);
 SIZE(virtio_buf_consumer, 16);
 
-static_assert(DRM_IOCTL_VIRTBUF_GETPARAM == 0xc0106440, "GETPARAM");
-static_assert(DRM_IOCTL_VIRTBUF_BO_CREATE == 0xc0106441, "BO_CREATE");
-static_assert(DRM_IOCTL_VIRTBUF_REGISTER == 0xc0606444, "REGISTER");
-static_assert(DRM_IOCTL_VIRTBUF_UPDATE == 0xc0786448, "UPDATE");
-static_assert(DRM_IOCTL_VIRTBUF_WAIT == 0xc0206449, "WAIT");
-static_assert(DRM_IOCTL_VIRTBUF_EVENTS == 0x4010644b, "EVENTS");
+_Static_assert(DRM_IOCTL_VIRTBUF_GETPARAM == 0xc0106440, "GETPARAM");
+_Static_assert(DRM_IOCTL_VIRTBUF_BO_CREATE == 0xc0106441, "BO_CREATE");
+_Static_assert(DRM_IOCTL_VIRTBUF_REGISTER == 0xc0606444, "REGISTER");
+_Static_assert(DRM_IOCTL_VIRTBUF_UPDATE == 0xc0786448, "UPDATE");
+_Static_assert(DRM_IOCTL_VIRTBUF_WAIT == 0xc0206449, "WAIT");
+_Static_assert(DRM_IOCTL_VIRTBUF_EVENTS == 0x4010644b, "EVENTS");
