@@ -117,14 +117,8 @@ def make_parser():
     clean.add_argument("--all", action="store_true",
                        help="remove the whole cache")
 
-    inner = verbs.add_parser("inside", allow_abbrev=False)
-    inner.add_argument("job")
-
     for verb in verbs.choices.values():
         options_for_all(verb)
-    # The host VM's own end is no verb for users.
-    verbs._choices_actions = [action for action in verbs._choices_actions
-                              if action.dest != "inside"]
     return parser
 
 
@@ -176,11 +170,6 @@ def verb_shell(lab):
     return shell.verb_shell(lab, Parts(lab), set_up)
 
 
-def verb_inside(lab):
-    import inside
-    return inside.run_job(lab, lab.options.job)
-
-
 def verb_clean(lab):
     if not lab.cache.exists():
         env.say(f"{lab.cache}: nothing there")
@@ -206,8 +195,7 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGHUP, ended)
     verb = {"demo": verb_demo, "test": verb_test, "build": verb_build,
-            "shell": verb_shell, "clean": verb_clean,
-            "inside": verb_inside}[options.verb]
+            "shell": verb_shell, "clean": verb_clean}[options.verb]
     try:
         return verb(lab)
     except env.LabError as error:

@@ -243,6 +243,10 @@ def stop_group(child, patience=5):
             os.killpg(child.pid, number)
         except ProcessLookupError:
             pass
+        except PermissionError:
+            # It runs as root, through sudo.
+            subprocess.run(["sudo", "-n", "kill", f"-{int(number)}", "--",
+                            f"-{child.pid}"], stderr=subprocess.DEVNULL)
         try:
             child.wait(patience)
             break

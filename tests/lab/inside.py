@@ -8,7 +8,9 @@ but for the job's folder, so the lab's own code runs in it.
 
 import json
 import os
+import pathlib
 import shlex
+import sys
 
 import env
 import tasks
@@ -18,16 +20,13 @@ import vm
 BOOT_LIMIT = 180
 
 
-def run_job(lab, job):
+def run_job(folder):
     """Inside the host VM: every task, each result as soon as it is there."""
-    folder = env.pathlib.Path(job)
     for task in json.loads((folder / "job.json").read_text()):
         env.say(f"lab: task {task['name']}")
         result = tasks.run_task(task, folder / task["name"])
         path = folder / task["name"] / "result.json"
         path.write_text(json.dumps(result))
-    del lab
-    return env.EXIT_OK
 
 
 def run_nested(lab, parts, task_list, folder, watch=None) -> dict:
@@ -35,7 +34,8 @@ def run_nested(lab, parts, task_list, folder, watch=None) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.json").write_text(json.dumps(task_list))
     limit = BOOT_LIMIT + sum(t["params"]["limit"] + 30 for t in task_list)
-    command = (f"/usr/bin/python3 -B {shlex.quote(str(lab.here))} inside "
+    command = (f"/usr/bin/python3 -B "
+               f"{shlex.quote(str(lab.here / 'inside.py'))} "
                f"{shlex.quote(str(folder))}")
     host = vm.host_vm(
         parts.stock.place(), command,
@@ -88,3 +88,7 @@ def new_folder(lab, name):
         except FileExistsError:
             continue
     raise env.LabError(f"no name left in {base}")
+
+
+if __name__ == "__main__":
+    run_job(pathlib.Path(sys.argv[1]))

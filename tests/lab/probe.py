@@ -61,7 +61,8 @@ class Machine:
         why = ""
         if result.status != 0:
             why = ("/dev/kvm is there but does not run a stock kernel: "
-                   + (result.fault or f"exit status {result.status}"))
+                   + (result.fault.partition("; console")[0]
+                      or f"exit status {result.status}"))
         known.write_text(json.dumps({"key": key, "why": why}))
         return why
 

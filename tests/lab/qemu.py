@@ -47,6 +47,10 @@ class Qemu:
             files[str(path.relative_to(top))] = path.read_bytes()
         for path in env.tree_files(top / "qapi"):
             files[str(path.relative_to(top))] = path.read_bytes()
+        # The library's wire code serves both ends of the socket.
+        wire = top / "lib/virtio-buf-wire.c"
+        if wire.exists():
+            files["hw/virtio/virtio-buf-wire.c"] = wire.read_bytes()
         uapi = top / "include/uapi/linux/virtio_buf.h"
         if uapi.exists():
             files["include/standard-headers/linux/virtio_buf.h"] = \
@@ -90,6 +94,7 @@ class Qemu:
             self.source_key(), env.tree_digest(
                 top / "hw", top / "include", top / "qapi", top / "Kconfig",
                 top / "patches" / "qemu", top / "tests" / "qtest",
+                top / "lib" / "virtio-buf-wire.c",
                 self.lab.here / "qemu-devices.mak"),
             self.lab.here / "overlay.py")
 

@@ -32,6 +32,10 @@ HARMLESS = re.compile(r"DMA-API: preallocated|DMA-API: debugging enabled|"
                       r"Spectre|RETBleed|MDS|kernel log:|"
                       r"NMI watchdog: Perf|Unprivileged eBPF")
 
+# QEMU's words when KVM gives up on a guest, which then just stands still.
+KVM_FAULT = re.compile(r"KVM internal error.*|KVM: entry failed.*|"
+                       r"error: kvm run failed.*")
+
 STATUS = re.compile(r"^lab: exit status (\d+)$")
 
 
@@ -157,6 +161,10 @@ class Running:
                 pass
             if watch:
                 watch(self.lines())
+            stands = KVM_FAULT.search(self.log.read_text(errors="replace"))
+            if stands:
+                fault = stands[0]
+                break
             if time.monotonic() > deadline:
                 fault = (f"the guest was still running after "
                          f"{limit or self.guest.limit:.0f} seconds")
