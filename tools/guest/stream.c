@@ -84,6 +84,28 @@ static void close_bo(struct stream *stream, uint32_t bo)
     do_ioctl(stream, DRM_IOCTL_GEM_CLOSE, &args);
 }
 
+static int explain_refusal(struct stream *stream, int error, uint64_t size)
+{
+    uint64_t max_size = get_param(stream, DRM_VIRTBUF_PARAM_MAX_BUFFER_SIZE);
+
+    if (error == E2BIG && size > max_size) {
+        return fail(stream, error, "a frame has %" PRIu64 " bytes, the device "
+                    "takes %" PRIu64 ": give max-buffer-size= to -device "
+                    "virtio-buf-pci", size, max_size);
+    }
+    if (error == E2BIG || error == ENOSPC) {
+        return fail(stream, error, "the device is full (%s): stop other "
+                    "programs, use fewer --buffers, or raise the limits of "
+                    "-device virtio-buf-pci", strerror(error));
+    }
+    if (error == EINVAL) {
+        return fail(stream, error, "the device refuses the buffer: is the "
+                    "application's name 1 to %d bytes of UTF-8?",
+                    DRM_VIRTBUF_APPLICATION_MAX);
+    }
+    return fail(stream, error, "REGISTER: %s", strerror(error));
+}
+
 static int create_pixels(struct stream *stream, struct stream_buffer *buffer,
                          uint64_t size)
 {
@@ -93,6 +115,9 @@ static int create_pixels(struct stream *stream, struct stream_buffer *buffer,
     int ret;
 
     ret = do_ioctl(stream, DRM_IOCTL_VIRTBUF_BO_CREATE, &create);
+    if (ret == -E2BIG) {
+        return explain_refusal(stream, -ret, size);
+    }
     if (ret) {
         return fail(stream, -ret, "no memory for a buffer of %" PRIu64
                     " bytes: %s", size, strerror(-ret));
@@ -140,28 +165,6 @@ static void destroy_buffers(struct stream *stream, struct stream_buffer *list,
     }
 }
 
-static int explain_register(struct stream *stream, int error, uint64_t size)
-{
-    uint64_t max_size = get_param(stream, DRM_VIRTBUF_PARAM_MAX_BUFFER_SIZE);
-
-    if (error == E2BIG && size > max_size) {
-        return fail(stream, error, "a frame has %" PRIu64 " bytes, the device "
-                    "takes %" PRIu64 ": give max-buffer-size= to -device "
-                    "virtio-buf-pci", size, max_size);
-    }
-    if (error == E2BIG || error == ENOSPC) {
-        return fail(stream, error, "the device is full (%s): stop other "
-                    "programs, use fewer --buffers, or raise the limits of "
-                    "-device virtio-buf-pci", strerror(error));
-    }
-    if (error == EINVAL) {
-        return fail(stream, error, "the device refuses the buffer: is the "
-                    "application's name 1 to %d bytes of UTF-8?",
-                    DRM_VIRTBUF_APPLICATION_MAX);
-    }
-    return fail(stream, error, "REGISTER: %s", strerror(error));
-}
-
 static int register_buffer(struct stream *stream, struct stream_buffer *buffer,
                            const struct drm_virtbuf_property *properties,
                            uint32_t property_count)
@@ -186,7 +189,7 @@ static int register_buffer(struct stream *stream, struct stream_buffer *buffer,
     int ret = do_ioctl(stream, DRM_IOCTL_VIRTBUF_REGISTER, &args);
 
     if (ret) {
-        return explain_register(stream, -ret, buffer->size);
+        return explain_refusal(stream, -ret, buffer->size);
     }
     buffer->buffer = args.buffer;
     stream->backing = args.backing;
