@@ -8,7 +8,7 @@
  * shmem objects, whose pages are pinned while they are part of a buffer. Users
  * map pages by PFN, so that nobody gets references to them.
  */
-#include <linux/highmem.h>
+#include <linux/dma-resv.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -139,7 +139,8 @@ static void virtbuf_bo_vunmap(struct drm_gem_object *obj,
 static int virtbuf_bo_mmap(struct drm_gem_object *obj,
 			   struct vm_area_struct *vma)
 {
-	if (is_cow_mapping(vma->vm_flags))
+	/* A private mapping would be a copy that the host never sees */
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 
 	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
@@ -277,12 +278,23 @@ virtbuf_prime_import_sg_table(struct drm_device *drm,
  */
 int virtbuf_bo_pin(struct virtbuf_bo *bo)
 {
+	struct drm_gem_shmem_object *shmem = &bo->shmem;
+	int ret;
+
 	if (bo->pages)
 		return 0;
 
-	/* The host may write to pages that nobody here has written to */
-	bo->shmem.pages_mark_dirty_on_put = true;
-	return drm_gem_shmem_pin(&bo->shmem);
+	ret = drm_gem_shmem_pin(shmem);
+	if (ret)
+		return ret;
+	/*
+	 * Clean pages lose their contents when they are reclaimed, and neither
+	 * the host nor a mapping by PFN makes them dirty.
+	 */
+	dma_resv_lock(shmem->base.resv, NULL);
+	shmem->pages_mark_dirty_on_put = true;
+	dma_resv_unlock(shmem->base.resv);
+	return 0;
 }
 
 /**

@@ -34,6 +34,9 @@ static_assert(DRM_VIRTBUF_UPDATE_END_OF_STREAM ==
 static_assert(DRM_VIRTBUF_UPDATE_ERROR == VIRTIO_BUF_FRAME_ERROR);
 static_assert(DRM_VIRTBUF_CLOCK_TAI == VIRTIO_BUF_CLOCK_TAI);
 static_assert(DRM_VIRTBUF_MAX_DAMAGE == VIRTIO_BUF_MAX_DAMAGE);
+/* Rectangles and spans follow the request on the wire */
+static_assert(offsetof(struct virtbuf_update, damage) ==
+	      offsetofend(struct virtbuf_update, request));
 
 /**
  * struct virtbuf_damage - what an UPDATE's caller says has changed
