@@ -3,14 +3,14 @@
  * virtio-buf: buffers of guest RAM for programs on the host
  *
  * The device's state, and the interface for whoever consumes its buffers: the
- * socket server is one implementation, parts of QEMU can be others. The guest's
- * side is docs/specs/virtio-buf.rst.
+ * socket server is one implementation, parts of QEMU can be others. The
+ * guest's side is docs/specs/virtio-buf.rst.
  *
  * Everything here runs in the main loop under the BQL, and nothing here waits.
  *
- * A consumer pulls: the device tells it once that something is ready, and keeps
- * what it has not taken. So an update that nobody takes costs no memory, and a
- * newer one can overtake it.
+ * A consumer pulls: the device tells it once that something is ready, and
+ * keeps what it has not taken. So an update that nobody takes costs no memory,
+ * and a newer one can overtake it.
  */
 #ifndef HW_VIRTIO_VIRTIO_BUF_H
 #define HW_VIRTIO_VIRTIO_BUF_H
@@ -20,6 +20,7 @@
 #include "qemu/uuid.h"
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/virtio-buf-memory.h"
+#include "hw/virtio/virtio-buf-property.h"
 #include "qom/object.h"
 #include "standard-headers/linux/virtio_buf.h"
 #include "virtio-buf/wire.h"
@@ -30,7 +31,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBuf, VIRTIO_BUF)
 typedef struct VirtIOBufAttachment VirtIOBufAttachment;
 typedef struct VirtIOBufBuffer VirtIOBufBuffer;
 typedef struct VirtIOBufConsumer VirtIOBufConsumer;
-typedef struct VirtIOBufProperties VirtIOBufProperties;
 typedef struct VirtIOBufServer VirtIOBufServer;
 typedef struct VirtIOBufStream VirtIOBufStream;
 
@@ -59,9 +59,10 @@ typedef struct VirtIOBufConsumerOps {
     void (*ready)(VirtIOBufConsumer *consumer);
 
     /*
-     * The guest takes the buffer back. If @attachment is not NULL, the consumer
-     * calls virtio_buf_detach() when it has let go, here or later; before that
-     * the guest cannot have the pages. @buffer is not to be used afterwards.
+     * The guest takes the buffer back. If @attachment is not NULL, the
+     * consumer calls virtio_buf_detach() when it has let go, here or later;
+     * before that the guest cannot have the pages. @buffer is not to be used
+     * afterwards.
      */
     void (*remove)(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                    VirtIOBufAttachment *attachment);
@@ -95,9 +96,22 @@ struct VirtIOBufConsumer {
     uint64_t id;                        /* set by add */
     GHashTable *attachments;            /* uint64_t handle -> attachment */
     GHashTable *streams;                /* VirtIOBufStream * -> what it holds */
-    QTAILQ_HEAD(, VirtIOBufAttachment) ready;
+    QTAILQ_HEAD(, VirtIOBufAttachment) announcements; /* ATTACHED to tell */
+    QTAILQ_HEAD(, VirtIOBufAttachment) updates; /* UPDATE to tell */
     QTAILQ_ENTRY(VirtIOBufConsumer) next;
 };
+
+/* An update: struct virtio_buf_frame and what follows it, checked */
+typedef struct VirtIOBufFrame {
+    uint8_t *bytes;
+    uint32_t size;
+    uint32_t capacity;      /* grows only, so that updates allocate nothing */
+    uint32_t property_bytes;
+    uint64_t serial;        /* 0: none */
+    int64_t time;           /* when it came, CLOCK_MONOTONIC of the host, ns */
+    bool full;              /* its damage is not known: everything */
+    bool bare;              /* its properties have been told already */
+} VirtIOBufFrame;
 
 /* What a consumer reads of a buffer; written by the device only */
 struct VirtIOBufBuffer {
@@ -114,28 +128,112 @@ struct VirtIOBufBuffer {
     VirtIOBufProperties *properties;
     VirtIOBufMemory *memory;
 
-    /*
-     * The last update as the guest sent it: a struct virtio_buf_frame and what
-     * follows it, checked. In the hand-off modes it does not change before all
-     * consumers have released it.
-     */
-    uint8_t *frame;
-    uint32_t frame_size;
-    uint32_t frame_capacity;
-    uint64_t serial;        /* of that update; 0: none yet */
+    uint64_t serial;        /* of the update consumers have; 0: none yet */
     uint64_t released;      /* largest serial that nobody will still read */
-    int64_t time;           /* of that update, QEMU_CLOCK_HOST_MONOTONIC, ns */
-    uint32_t owners;        /* attachments that have not released @serial */
+    int64_t time;           /* of that update, CLOCK_MONOTONIC, ns */
+    uint32_t owners;        /* who has not released it, a copy being made too */
 
-    /* The device's */
+    /*
+     * The device's. An update goes through @copying (while a copy of its
+     * contents is made) to @published; @following is what an IN_PLACE buffer
+     * got meanwhile. In the hand-off modes @published does not change before
+     * all consumers have released it.
+     */
+    VirtIOBufFrame published;
+    VirtIOBufFrame copying;
+    VirtIOBufFrame following;
+    bool refreshing;        /* virtio_buf_memory_refresh() is under way */
+    bool copied;            /* @copying waits for older ones of the stream */
+    bool stale;             /* a fresh copy: nothing of it is filled yet */
     VirtIOBufStream *stream;
-    bool unregistered;      /* waits for its memory to be let go */
+    QTAILQ_ENTRY(VirtIOBufBuffer) next_copying;
+    QTAILQ_ENTRY(VirtIOBufBuffer) next_in_stream;
+
+    bool unregistered;      /* in no table; waits for its memory to be let go */
+    bool removing;          /* its consumers are being told */
     int64_t deadline;       /* virtual clock, ms, then it is revoked */
+    uint8_t told_backing;   /* what the guest knows */
+    uint8_t told_reason;
     uint32_t news;          /* VIRTIO_BUF_EVENT_* */
     QLIST_HEAD(, VirtIOBufAttachment) attachments;
     uint32_t attachment_count;
     QTAILQ_ENTRY(VirtIOBufBuffer) next_news;
-    QTAILQ_ENTRY(VirtIOBufBuffer) next;
+    QTAILQ_ENTRY(VirtIOBufBuffer) next;     /* in buffers or in pending */
+};
+
+/* The buffers of one surface, camera or pipe; one with stream_id 0 is alone */
+struct VirtIOBufStream {
+    uint64_t id;
+    QTAILQ_HEAD(, VirtIOBufBuffer) buffers;
+    QTAILQ_HEAD(, VirtIOBufBuffer) copying; /* updates, by rising serial */
+};
+
+/* The limits that config space states; properties, constant while realized */
+typedef struct VirtIOBufLimits {
+    uint32_t buffers;
+    uint32_t ranges;
+    uint64_t buffer_size;
+    uint64_t total_size;
+    uint32_t properties;
+    uint32_t property_bytes;
+    uint32_t release_timeout_ms;
+} VirtIOBufLimits;
+
+struct VirtIOBuf {
+    VirtIODevice parent_obj;
+
+    /* Properties */
+    VirtIOBufServer *server;
+    char *instance;
+    VirtIOBufMemoryConfig memory_config;
+    VirtIOBufLimits limits;
+
+    /* The command queue */
+    VirtQueue *vq;
+    QEMUBH *bh;             /* goes on with the queue */
+    uint8_t *request;       /* the command at work, copied out of guest RAM */
+    size_t request_capacity;
+    VirtIOBufBuffer *updating;  /* its release goes into the answer */
+
+    /* Buffers, by what they are looked up */
+    GHashTable *by_id;          /* guest's id -> buffer */
+    GHashTable *by_handle;      /* handle -> buffer */
+    GHashTable *streams;        /* stream id -> stream, without 0 */
+    QTAILQ_HEAD(, VirtIOBufBuffer) buffers;     /* registered */
+    QTAILQ_HEAD(, VirtIOBufBuffer) pending;     /* unregistered, not free */
+    uint32_t buffer_count;      /* FREED ones that were not told included */
+    uint64_t total_size;        /* of those whose memory is not free */
+    uint64_t last_id;
+    uint64_t last_serial;
+    VirtIOBufMemoryPool *pool;
+
+    /* News for the guest */
+    QTAILQ_HEAD(, VirtIOBufBuffer) with_news;
+    uint64_t news;
+    bool drained;
+    bool config_changed;        /* while the VM was stopped */
+    VMChangeStateEntry *vm_change;
+
+    /* Taking back */
+    QEMUTimer *timer;
+    uint32_t poll_interval_ms;
+    GPtrArray *quarantine;      /* memories that could not be revoked */
+    Object *quarantine_owner;   /* kept alive for them after unrealize */
+    bool in_system_reset;
+
+    /* Consumers, by rising id */
+    QTAILQ_HEAD(, VirtIOBufConsumer) consumers;
+    uint32_t consumer_count;
+    uint64_t last_consumer_id;
+    bool quiet;                 /* ready() is not called */
+
+    /* A head that is not as the guest sent it, see VirtIOBufReady */
+    struct {
+        struct virtio_buf_frame head;
+        uint8_t damage[VIRTIO_BUF_MAX_DAMAGE *
+                       (sizeof(struct virtio_buf_rect) +
+                        sizeof(struct virtio_buf_span))];
+    } frame;
 };
 
 /* What virtio_buf_consumer_peek() has found */
@@ -154,11 +252,11 @@ typedef struct VirtIOBufReady {
     int fd;
 
     /*
-     * UPDATE: what to send, in wire format, as at most three pieces (a frame
-     * whose damage was merged for this consumer has another head than
-     * buffer->frame). Borrowed until the next call into the device.
+     * UPDATE: what to send, in wire format, as at most two pieces (a frame
+     * whose damage was merged for this consumer has another head than the one
+     * that the guest sent). Borrowed until the next call into the device.
      */
-    struct iovec frame[3];
+    struct iovec frame[2];
     unsigned frame_count;
     uint64_t serial;
 } VirtIOBufReady;
@@ -166,8 +264,9 @@ typedef struct VirtIOBufReady {
 /**
  * virtio_buf_consumer_add: make @consumer one of @s's
  *
- * Calls ops->buffer for each buffer that it wants, before it returns. The guest
- * is told. @consumer stays the caller's, until virtio_buf_consumer_remove().
+ * Calls ops->buffer for each buffer that it wants, before it returns. The
+ * guest is told. @consumer stays the caller's, until
+ * virtio_buf_consumer_remove().
  */
 void virtio_buf_consumer_add(VirtIOBuf *s, VirtIOBufConsumer *consumer);
 
@@ -220,8 +319,8 @@ VirtIOBufAttachment *virtio_buf_attachment_find(VirtIOBufConsumer *consumer,
  * Makes the dma-buf or the copy if this is the first. Queues
  * VIRTIO_BUF_READY_ATTACHED.
  *
- * Returns 0; -EALREADY when it is attached; -EACCES, -EBUSY, -ENOMEM, -EMFILE as
- * VIRTIO_BUF_MSG_REFUSED says.
+ * Returns 0; -EALREADY when it is attached; -EACCES, -EBUSY, -ENOMEM, -EMFILE
+ * as VIRTIO_BUF_MSG_REFUSED says.
  */
 int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                       uint32_t flags);
@@ -236,19 +335,16 @@ void virtio_buf_detach(VirtIOBufAttachment *attachment);
 /**
  * virtio_buf_release: the consumer will not read @serial or older ones again
  *
- * Returns false if no update with @serial, or with a larger one, was ever taken
- * from this attachment: the consumer is broken.
+ * Returns false if no update with @serial, or with a larger one, was ever
+ * taken from this attachment: the consumer is broken.
  */
 bool virtio_buf_release(VirtIOBufAttachment *attachment, uint64_t serial);
-
-/* All properties of a buffer, encoded: a borrowed list of *@size bytes */
-const uint8_t *virtio_buf_properties_list(const VirtIOBufProperties *properties,
-                                          uint32_t *size);
 
 /*
  * The server's side of the link from a device (hw/virtio/virtio-buf-server.c).
  * A server has one device at most: false and @errp for the second. The device
- * is told of the consumers that are there, and keeps a reference to the server.
+ * is told of the consumers that are there, and keeps a reference to the
+ * server.
  */
 #define TYPE_VIRTIO_BUF_SERVER "virtio-buf-server"
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBufServer, VIRTIO_BUF_SERVER)
@@ -261,5 +357,113 @@ void virtio_buf_server_unlink(VirtIOBufServer *server, VirtIOBuf *s);
 /* Constant while the device is realized */
 const char *virtio_buf_instance(const VirtIOBuf *s);
 uint32_t virtio_buf_release_timeout_ms(const VirtIOBuf *s);
+
+/*
+ * Between the parts of the device; not for consumers.
+ */
+
+/* hw/virtio/virtio-buf-command.c */
+
+void virtio_buf_commands_init(VirtIOBuf *s);
+void virtio_buf_commands_cleanup(VirtIOBuf *s);
+
+/*
+ * Runs the command of a chain, answers it. Returns the bytes written, or 0 for
+ * a malformed chain.
+ */
+size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem);
+
+/* hw/virtio/virtio-buf-consumer.c */
+
+/* Whether @consumer subscribed to @application */
+bool virtio_buf_consumer_wants(const VirtIOBufConsumer *consumer,
+                               const char *application);
+
+/* @buffer is in all tables: tell those who want it */
+void virtio_buf_announce(VirtIOBufBuffer *buffer);
+
+/*
+ * Tells consumers that @buffer goes, which has left all tables. Those that had
+ * the memory stay attached until they have let go.
+ */
+void virtio_buf_retract(VirtIOBufBuffer *buffer);
+
+/* Detaches all; without a call into ops, but for overdue() if @overdue */
+void virtio_buf_detach_all(VirtIOBufBuffer *buffer, bool overdue);
+
+/* Tells everybody that all is gone */
+void virtio_buf_reset_consumers(VirtIOBuf *s, uint32_t reason);
+
+/* hw/virtio/virtio-buf-update.c */
+
+/*
+ * Everybody's properties have changed by @records; what consumers still have
+ * to hear of older updates is told before.
+ */
+void virtio_buf_tell_properties(VirtIOBufBuffer *buffer,
+                                const uint8_t *records, uint32_t size);
+
+/*
+ * Room for an update of @size bytes, so that virtio_buf_publish() cannot fail.
+ * Returns false if there is no memory for it.
+ */
+bool virtio_buf_reserve(VirtIOBufBuffer *buffer, uint32_t size);
+
+/*
+ * The contents of @buffer are ready: a frame of @size bytes and its @view. It
+ * is not BUSY.
+ */
+void virtio_buf_publish(VirtIOBufBuffer *buffer, const uint8_t *bytes,
+                        uint32_t size,
+                        const struct virtio_buf_frame_view *view);
+
+/* hw/virtio/virtio-buf-event.c */
+
+/* @flags of @buffer have changed: VIRTIO_BUF_EVENT_* */
+void virtio_buf_news(VirtIOBufBuffer *buffer, uint32_t flags);
+
+/* @buffer's news are not worth telling any more */
+void virtio_buf_forget_news(VirtIOBufBuffer *buffer);
+
+/* The configuration has changed: tells the guest, now or when it runs */
+void virtio_buf_config_changed(VirtIOBuf *s);
+
+/*
+ * The answers of GET_EVENTS and GET_CONSUMERS, written to the device-writable
+ * part of a chain, which has room for one record. Return the bytes written.
+ */
+size_t virtio_buf_get_events(VirtIOBuf *s, const struct iovec *in,
+                             unsigned in_count);
+size_t virtio_buf_get_consumers(VirtIOBuf *s, uint64_t after,
+                                const char *application,
+                                const struct iovec *in, unsigned in_count);
+
+/* hw/virtio/virtio-buf-buffer.c */
+
+/* A buffer's tables are made and emptied with the device */
+void virtio_buf_buffers_init(VirtIOBuf *s);
+void virtio_buf_buffers_cleanup(VirtIOBuf *s);
+
+/* What a REGISTER has asked for, checked against the limits */
+VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
+                                       const struct virtio_buf_register *reg,
+                                       const struct virtio_buf_range *ranges,
+                                       const uint8_t *properties,
+                                       uint32_t *status);
+
+/*
+ * Takes @buffer from the tables and its consumers. Returns true if it is freed
+ * already; else, and always with @event, FREED tells when.
+ */
+bool virtio_buf_buffer_unregister(VirtIOBufBuffer *buffer, bool event);
+
+/* The last one of an unregistered buffer has detached */
+void virtio_buf_buffer_detached(VirtIOBufBuffer *buffer);
+
+/* A FREED one that has been told, or that is not to be */
+void virtio_buf_buffer_destroy(VirtIOBufBuffer *buffer);
+
+/* Takes everything back at once; what cannot be goes into quarantine */
+void virtio_buf_buffers_revoke(VirtIOBuf *s);
 
 #endif /* HW_VIRTIO_VIRTIO_BUF_H */

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-buf: the life of a buffer, and how it is taken back
+ *
+ * Owns the buffers and the tables in which they are found. A registered buffer
+ * is in all of them; an unregistered one is in none, only in s->pending until
+ * nobody on the host has its pages. Whether anybody has is looked up, in the
+ * same BQL section that acts on it, when the last consumer has detached and
+ * then by a timer on the virtual clock, because who got the memory may have
+ * passed it on. At the deadline it is revoked.
+ *
+ * Invariant: the memory of a buffer is freed only when it is not held by
+ * anyone. What could not be revoked at a reset is not a buffer any more, but
+ * stays in quarantine, its pages claimed and its memory regions referenced,
+ * until it is not held. A FREED buffer without memory lives until the guest
+ * has read so, and counts against the limit: a guest that never asks cannot
+ * make QEMU grow.
+ *
+ * Under the BQL; consumers are told here, so their callbacks run.
+ */
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/error-report.h"
+#include "qemu/timer.h"
+#include "hw/virtio/virtio-bus.h"
+#include "hw/virtio/virtio-buf.h"
+#include "trace.h"
+
+/* How often to look whether a buffer is still held: eager, then patient */
+#define POLL_FIRST_MS 10
+#define POLL_MAX_MS 200
+
+/* -- streams ------------------------------------------------------------- */
+
+static VirtIOBufStream *stream_get(VirtIOBuf *s, uint64_t id)
+{
+    VirtIOBufStream *stream = NULL;
+
+    if (id) {
+        stream = g_hash_table_lookup(s->streams, &id);
+    }
+    if (!stream) {
+        stream = g_new0(VirtIOBufStream, 1);
+        stream->id = id;
+        QTAILQ_INIT(&stream->buffers);
+        QTAILQ_INIT(&stream->copying);
+        if (id) {
+            g_hash_table_insert(s->streams, &stream->id, stream);
+        }
+    }
+    return stream;
+}
+
+static void stream_leave(VirtIOBufBuffer *buffer)
+{
+    VirtIOBufStream *stream = buffer->stream;
+
+    buffer->stream = NULL;
+    QTAILQ_REMOVE(&stream->buffers, buffer, next_in_stream);
+    if (QTAILQ_EMPTY(&stream->buffers)) {
+        if (stream->id) {
+            g_hash_table_remove(buffer->device->streams, &stream->id);
+        }
+        g_free(stream);
+    }
+}
+
+/* -- life ---------------------------------------------------------------- */
+
+static void tables_enter(VirtIOBufBuffer *buffer)
+{
+    VirtIOBuf *s = buffer->device;
+
+    g_hash_table_insert(s->by_id, &buffer->id, buffer);
+    g_hash_table_insert(s->by_handle, &buffer->handle, buffer);
+    QTAILQ_INSERT_TAIL(&s->buffers, buffer, next);
+    buffer->stream = stream_get(s, buffer->stream_id);
+    QTAILQ_INSERT_TAIL(&buffer->stream->buffers, buffer, next_in_stream);
+}
+
+static void tables_leave(VirtIOBufBuffer *buffer)
+{
+    VirtIOBuf *s = buffer->device;
+
+    g_hash_table_remove(s->by_id, &buffer->id);
+    g_hash_table_remove(s->by_handle, &buffer->handle);
+    QTAILQ_REMOVE(&s->buffers, buffer, next);
+}
+
+static void free_frames(VirtIOBufBuffer *buffer)
+{
+    g_free(buffer->published.bytes);
+    g_free(buffer->copying.bytes);
+    g_free(buffer->following.bytes);
+}
+
+static VirtIOBufMemory *memory_new(VirtIOBuf *s,
+                                   const struct virtio_buf_register *reg,
+                                   const struct virtio_buf_range *ranges,
+                                   uint32_t *status)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+
+    return virtio_buf_memory_new(s->pool, vdev->dma_as,
+                                 virtio_bus_device_iommu_enabled(vdev), ranges,
+                                 le32_to_cpu(reg->range_count),
+                                 le64_to_cpu(reg->size),
+                                 reg->access == VIRTIO_BUF_ACCESS_WRITER,
+                                 status);
+}
+
+VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
+                                       const struct virtio_buf_register *reg,
+                                       const struct virtio_buf_range *ranges,
+                                       const uint8_t *properties,
+                                       uint32_t *status)
+{
+    static uint64_t last_handle;
+    VirtIOBufProperties *store;
+    VirtIOBufMemory *memory;
+    VirtIOBufBuffer *buffer;
+    int ret;
+
+    store = virtio_buf_properties_new(s->limits.properties,
+                                      s->limits.property_bytes);
+    ret = virtio_buf_properties_apply(store, properties,
+                                      le32_to_cpu(reg->property_bytes));
+    if (ret < 0) {
+        *status = ret == -ENOSPC ? VIRTIO_BUF_S_LIMIT :
+                  ret == -ENOMEM ? VIRTIO_BUF_S_NO_MEMORY :
+                  VIRTIO_BUF_S_INVALID;
+        virtio_buf_properties_free(store);
+        return NULL;
+    }
+    memory = memory_new(s, reg, ranges, status);
+    if (!memory) {
+        virtio_buf_properties_free(store);
+        return NULL;
+    }
+
+    buffer = g_new0(VirtIOBufBuffer, 1);
+    buffer->device = s;
+    buffer->handle = ++last_handle;
+    buffer->id = le64_to_cpu(reg->buffer_id);
+    buffer->size = le64_to_cpu(reg->size);
+    buffer->stream_id = le64_to_cpu(reg->stream);
+    buffer->context = le32_to_cpu(reg->context);
+    buffer->mode = reg->mode;
+    buffer->access = reg->access;
+    memcpy(buffer->application, reg->application, VIRTIO_BUF_NAME_SIZE);
+    qemu_uuid_generate(&buffer->uuid);
+    buffer->properties = store;
+    buffer->memory = memory;
+    buffer->told_backing = virtio_buf_memory_backing(memory);
+    buffer->told_reason = virtio_buf_memory_reason(memory);
+    QLIST_INIT(&buffer->attachments);
+    s->buffer_count++;
+    s->total_size += buffer->size;
+    tables_enter(buffer);
+    virtio_buf_announce(buffer);
+    return buffer;
+}
+
+/* @buffer is in no list but perhaps that of news */
+void virtio_buf_buffer_destroy(VirtIOBufBuffer *buffer)
+{
+    virtio_buf_forget_news(buffer);
+    buffer->device->buffer_count--;
+    virtio_buf_properties_free(buffer->properties);
+    free_frames(buffer);
+    g_free(buffer);
+}
+
+/* Nobody on the host has the pages: they are the guest's */
+static void release_memory(VirtIOBufBuffer *buffer)
+{
+    VirtIOBuf *s = buffer->device;
+
+    trace_virtio_buf_freed(s, buffer->id);
+    QTAILQ_REMOVE(&s->pending, buffer, next);
+    s->total_size -= buffer->size;
+    g_clear_pointer(&buffer->memory, virtio_buf_memory_free);
+}
+
+static bool is_free(VirtIOBufBuffer *buffer)
+{
+    return !buffer->attachment_count &&
+           !virtio_buf_memory_held(buffer->memory);
+}
+
+static void freed(VirtIOBufBuffer *buffer)
+{
+    release_memory(buffer);
+    virtio_buf_news(buffer, VIRTIO_BUF_EVENT_FREED);
+}
+
+static void poll_soon(VirtIOBuf *s)
+{
+    s->poll_interval_ms = POLL_FIRST_MS;
+    timer_mod_anticipate(s->timer, qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL) +
+                                   POLL_FIRST_MS);
+}
+
+bool virtio_buf_buffer_unregister(VirtIOBufBuffer *buffer, bool event)
+{
+    VirtIOBuf *s = buffer->device;
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
+
+    tables_leave(buffer);
+    QTAILQ_INSERT_TAIL(&s->pending, buffer, next);
+    buffer->unregistered = true;
+    buffer->removing = true;
+    virtio_buf_retract(buffer);
+    buffer->removing = false;
+    stream_leave(buffer);
+
+    if (is_free(buffer)) {
+        if (event) {
+            freed(buffer);
+        } else {
+            release_memory(buffer);
+            virtio_buf_buffer_destroy(buffer);
+        }
+        return true;
+    }
+    buffer->deadline = s->limits.release_timeout_ms ?
+                       now + s->limits.release_timeout_ms : INT64_MAX;
+    poll_soon(s);
+    return false;
+}
+
+void virtio_buf_buffer_detached(VirtIOBufBuffer *buffer)
+{
+    if (is_free(buffer)) {
+        freed(buffer);
+    } else {
+        poll_soon(buffer->device);
+    }
+}
+
+/* -- taking back --------------------------------------------------------- */
+
+/* Revokes what is held of @memories, with one stop of the vCPUs */
+static void revoke_held(VirtIOBuf *s, GPtrArray *memories)
+{
+    bool done;
+
+    if (memories->len) {
+        done = virtio_buf_memory_revoke((VirtIOBufMemory **)memories->pdata,
+                                        memories->len);
+        trace_virtio_buf_revoke(s, memories->len, done);
+    }
+}
+
+static void poll_pending(VirtIOBuf *s, int64_t now)
+{
+    g_autoptr(GPtrArray) overdue = g_ptr_array_new();
+    VirtIOBufBuffer *buffer, *next;
+
+    QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
+        if (now >= buffer->deadline) {
+            /* Once: what cannot be revoked now will not be in a moment */
+            buffer->deadline = INT64_MAX;
+            virtio_buf_detach_all(buffer, true);
+            if (virtio_buf_memory_held(buffer->memory)) {
+                g_ptr_array_add(overdue, buffer->memory);
+            }
+        }
+    }
+    revoke_held(s, overdue);
+    QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
+        if (is_free(buffer)) {
+            freed(buffer);
+        }
+    }
+}
+
+static void poll_quarantine(VirtIOBuf *s)
+{
+    for (unsigned i = s->quarantine->len; i > 0; i--) {
+        VirtIOBufMemory *memory = g_ptr_array_index(s->quarantine, i - 1);
+
+        if (!virtio_buf_memory_held(memory)) {
+            g_ptr_array_remove_index_fast(s->quarantine, i - 1);
+            virtio_buf_memory_free(memory);
+        }
+    }
+}
+
+static void tables_free(VirtIOBuf *s)
+{
+    g_clear_pointer(&s->by_id, g_hash_table_destroy);
+    g_clear_pointer(&s->by_handle, g_hash_table_destroy);
+    g_clear_pointer(&s->streams, g_hash_table_destroy);
+}
+
+static void taking_back_free(VirtIOBuf *s)
+{
+    g_clear_pointer(&s->timer, timer_free);
+    g_clear_pointer(&s->quarantine, g_ptr_array_unref);
+    g_clear_pointer(&s->pool, virtio_buf_memory_pool_free);
+}
+
+static void poll_timer(void *opaque)
+{
+    VirtIOBuf *s = opaque;
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
+    VirtIOBufBuffer *buffer;
+    int64_t at;
+
+    poll_pending(s, now);
+    poll_quarantine(s);
+
+    if (QTAILQ_EMPTY(&s->pending) && !s->quarantine->len) {
+        if (s->quarantine_owner) {
+            /* Unrealized long ago; this may free @s */
+            taking_back_free(s);
+            object_unref(g_steal_pointer(&s->quarantine_owner));
+        }
+        return;
+    }
+    s->poll_interval_ms = MIN(s->poll_interval_ms * 2, POLL_MAX_MS);
+    at = now + s->poll_interval_ms;
+    QTAILQ_FOREACH(buffer, &s->pending, next) {
+        at = MIN(at, buffer->deadline);
+    }
+    timer_mod(s->timer, at);
+}
+
+/* @buffer leaves everything but s->pending; nobody is told */
+static void abandon(VirtIOBufBuffer *buffer)
+{
+    if (!buffer->unregistered) {
+        tables_leave(buffer);
+        QTAILQ_INSERT_TAIL(&buffer->device->pending, buffer, next);
+        buffer->unregistered = true;
+    }
+    virtio_buf_detach_all(buffer, false);
+    if (buffer->stream) {
+        if (buffer->copying.serial) {
+            QTAILQ_REMOVE(&buffer->stream->copying, buffer, next_copying);
+        }
+        stream_leave(buffer);
+    }
+}
+
+void virtio_buf_buffers_revoke(VirtIOBuf *s)
+{
+    g_autoptr(GPtrArray) held = g_ptr_array_new();
+    VirtIOBufBuffer *buffer, *next;
+
+    s->quiet = true;
+    QTAILQ_FOREACH_SAFE(buffer, &s->buffers, next, next) {
+        abandon(buffer);
+    }
+    QTAILQ_FOREACH(buffer, &s->pending, next) {
+        abandon(buffer);
+        if (virtio_buf_memory_held(buffer->memory)) {
+            g_ptr_array_add(held, buffer->memory);
+        }
+    }
+    s->quiet = false;
+
+    revoke_held(s, held);
+    QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
+        if (virtio_buf_memory_held(buffer->memory)) {
+            warn_report_once("virtio-buf: pages that the guest shared are held "
+                             "by a program on the host and cannot be taken "
+                             "back; they are not shared again before it has "
+                             "let go (udmabuf=auto shares only what can be "
+                             "taken back)");
+            g_ptr_array_add(s->quarantine, g_steal_pointer(&buffer->memory));
+            QTAILQ_REMOVE(&s->pending, buffer, next);
+            s->total_size -= buffer->size;
+        } else {
+            release_memory(buffer);
+        }
+        virtio_buf_buffer_destroy(buffer);
+    }
+    while ((buffer = QTAILQ_FIRST(&s->with_news))) {
+        virtio_buf_buffer_destroy(buffer);
+    }
+    if (s->quarantine->len) {
+        poll_soon(s);
+    } else {
+        timer_del(s->timer);
+    }
+}
+
+void virtio_buf_buffers_init(VirtIOBuf *s)
+{
+    s->by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
+    s->by_handle = g_hash_table_new(g_int64_hash, g_int64_equal);
+    s->streams = g_hash_table_new(g_int64_hash, g_int64_equal);
+    QTAILQ_INIT(&s->buffers);
+    QTAILQ_INIT(&s->pending);
+    QTAILQ_INIT(&s->with_news);
+    s->quarantine = g_ptr_array_new();
+    s->timer = timer_new_ms(QEMU_CLOCK_VIRTUAL, poll_timer, s);
+}
+
+void virtio_buf_buffers_cleanup(VirtIOBuf *s)
+{
+    virtio_buf_buffers_revoke(s);
+    tables_free(s);
+    if (!s->quarantine->len) {
+        taking_back_free(s);
+        return;
+    }
+    /* The transport's object holds this one, and must not go before it */
+    s->quarantine_owner = object_ref(OBJECT(DEVICE(s)->parent_bus ?
+                                     DEVICE(s)->parent_bus->parent :
+                                     DEVICE(s)));
+}
