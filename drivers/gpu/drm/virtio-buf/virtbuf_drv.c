@@ -228,10 +228,11 @@ static int virtbuf_read_config(struct virtbuf_device *vb)
 			page_size, PAGE_SIZE);
 		return -EINVAL;
 	}
+	limits->max_buffer_size = min(limits->max_buffer_size,
+				      limits->max_total_size);
 	if (!limits->max_buffers || !limits->max_ranges ||
-	    limits->max_buffer_size < PAGE_SIZE ||
-	    limits->max_total_size < limits->max_buffer_size) {
-		dev_err(&vdev->dev, "the device's limits make no sense\n");
+	    limits->max_buffer_size < PAGE_SIZE) {
+		dev_err(&vdev->dev, "the device's limits allow no buffer\n");
 		return -EINVAL;
 	}
 	limits->max_ranges = min(limits->max_ranges, VIRTBUF_MAX_RANGES);
