@@ -282,37 +282,48 @@ void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool)
     g_free(pool);
 }
 
+/* Why pages that udmabuf takes would not be given back, for people; or NULL */
+static const char *weakness_text(uint8_t weakness)
+{
+    switch (weakness) {
+    case VIRTIO_BUF_REASON_ACCELERATOR:
+        return "only -accel kvm can take pages back from host programs";
+    case VIRTIO_BUF_REASON_NO_UDMABUF:
+        return "/proc/self/fdinfo, which tells who holds pages, is not there";
+    case VIRTIO_BUF_REASON_HUGE_PAGES:
+        return "pages of hugetlb RAM cannot be taken back from host programs";
+    case VIRTIO_BUF_REASON_DISCARD:
+        return "pages of RAM that others discard cannot be taken back from "
+               "host programs";
+    default:
+        return NULL;
+    }
+}
+
 void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool)
 {
-    const VirtIOBufMemoryConfig *config = pool->config;
-    const char *device = config->udmabuf_device ?: UDMABUF_DEVICE;
-    VirtIOBufObstacles ram = machine_obstacles();
+    const char *device = pool->config->udmabuf_device ?: UDMABUF_DEVICE;
+    VirtIOBufObstacles obstacles = pool->obstacles;
+    const char *weakness;
 
-    if (pool->obstacles.refusal == VIRTIO_BUF_REASON_NO_UDMABUF) {
+    if (qtest_enabled() || obstacles.refusal == VIRTIO_BUF_REASON_DISABLED) {
+        return;
+    }
+    if (obstacles.refusal == VIRTIO_BUF_REASON_NO_UDMABUF) {
         info_report("virtio-buf: buffers are copied: cannot use %s: load the "
                     "kernel module udmabuf, and let QEMU read and write it",
                     device);
-    } else if (pool->obstacles.refusal != VIRTIO_BUF_REASON_NONE) {
         return;
-    } else if (ram.refusal != VIRTIO_BUF_REASON_NONE) {
+    }
+    virtio_buf_note(&obstacles.weakness, machine_obstacles().weakness);
+    weakness = weakness_text(obstacles.weakness);
+    if (weakness && pool->config->udmabuf == ON_OFF_AUTO_ON) {
+        warn_report("virtio-buf: udmabuf=on: %s", weakness);
+    } else if (weakness) {
+        info_report("virtio-buf: buffers are copied: %s", weakness);
+    } else if (machine_obstacles().refusal != VIRTIO_BUF_REASON_NONE) {
         info_report("virtio-buf: buffers are copied: guest RAM is not "
                     "shareable: add " SHAREABLE_RAM);
-    } else if (config->udmabuf == ON_OFF_AUTO_ON) {
-        if (pool->obstacles.weakness != VIRTIO_BUF_REASON_NONE ||
-            ram.weakness != VIRTIO_BUF_REASON_NONE) {
-            warn_report("virtio-buf: udmabuf=on: pages cannot be taken back "
-                        "from a host program that keeps them");
-        }
-    } else if (pool->obstacles.weakness == VIRTIO_BUF_REASON_ACCELERATOR) {
-        info_report("virtio-buf: buffers are copied: pages can be taken back "
-                    "from host programs only with -accel kvm");
-    } else if (pool->obstacles.weakness != VIRTIO_BUF_REASON_NONE) {
-        info_report("virtio-buf: buffers are copied: /proc/self/fdinfo, which "
-                    "tells who holds a buffer, cannot be read");
-    } else if (ram.weakness != VIRTIO_BUF_REASON_NONE) {
-        info_report("virtio-buf: buffers are copied: pages of hugetlb RAM, or "
-                    "of RAM that others discard, cannot be taken back from "
-                    "host programs");
     }
 }
 
