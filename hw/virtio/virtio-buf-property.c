@@ -124,6 +124,7 @@ int virtio_buf_properties_apply(VirtIOBufProperties *p, const uint8_t *list,
                                 uint32_t size)
 {
     static Change changes[MAX_RECORDS];
+    struct virtio_buf_property_view view;
     size_t change_count = 0, pos = 0;
     uint32_t new_size = 0;
     uint8_t *old;
@@ -145,11 +146,11 @@ int virtio_buf_properties_apply(VirtIOBufProperties *p, const uint8_t *list,
         }
     }
 
-    while (virtio_buf_property_next(list, size, &pos,
-                                    &changes[change_count].view) == 1) {
-        changes[change_count].hash = name_hash(&changes[change_count].view);
-        changes[change_count].placed = false;
-        change_count++;
+    while (virtio_buf_property_next(list, size, &pos, &view) == 1) {
+        changes[change_count++] = (Change) {
+            .view = view,
+            .hash = name_hash(&view),
+        };
     }
     ret = merge(p, changes, change_count, &new_size);
     if (ret < 0) {
