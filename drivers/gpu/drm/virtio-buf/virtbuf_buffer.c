@@ -433,6 +433,7 @@ static int virtbuf_send_register(struct virtbuf_device *vb,
 		goto out;
 	buffer->id = ++vb->last_id;
 	registration->request.buffer_id = cpu_to_le64(buffer->id);
+	buffer->unregister.request.buffer_id = cpu_to_le64(buffer->id);
 
 	ret = xa_insert(&vb->buffers, buffer->id, buffer, GFP_KERNEL);
 	if (ret)
