@@ -319,6 +319,15 @@ static void limit_of_bytes(void)
     fixture_end(&f);
 }
 
+/* Its properties are in force when the device has it */
+static void update_and_wait(struct fixture *f,
+                            struct drm_virtbuf_update *update)
+{
+    CHECK_OK(update_do(f->fd, update));
+    CHECK_OK(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_RELEASED,
+                      update->serial, 10000));
+}
+
 static void with_an_update(void)
 {
     struct fixture f = fixture_new();
@@ -329,7 +338,7 @@ static void with_an_update(void)
 
     update.properties = PTR(list);
     update.property_count = 2;
-    CHECK_OK(update_do(f.fd, &update));
+    update_and_wait(&f, &update);
     property_expect(f.fd, f.buffer, "title", "with the update");
     property_expect(f.fd, f.buffer, "crop", "1,2,3,4");
     list[0] = property_delete("title");
@@ -337,7 +346,7 @@ static void with_an_update(void)
     CHECK_ERRNO(update_do(f.fd, &update), EINVAL);
     property_expect(f.fd, f.buffer, "title", "with the update");
     list[1] = property_delete("crop");
-    CHECK_OK(update_do(f.fd, &update));
+    update_and_wait(&f, &update);
     CHECK_EQ(properties_count(f.fd, f.buffer), 0);
     update.property_stride = 8;
     CHECK_ERRNO(update_do(f.fd, &update), EINVAL);

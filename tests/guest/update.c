@@ -225,6 +225,8 @@ static void an_error_changes_nothing(void)
     struct drm_virtbuf_update update;
     uint64_t serial = buffer_update(f.fd, f.buffer, f.size);
 
+    CHECK_OK(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
+                      10000));
     for (int i = 0; i < 10; i++) {
         update = update_of(f.buffer, f.size + 1);
         CHECK_ERRNO(update_do(f.fd, &update), EINVAL);
