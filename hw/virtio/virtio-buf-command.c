@@ -203,6 +203,15 @@ static void run_set_properties(VirtIOBuf *s, Command *cmd)
     answer_status(s, cmd, status);
 }
 
+/* What the fields of an UPDATE say it has */
+static size_t update_size(const struct virtio_buf_frame *frame)
+{
+    return sizeof(struct virtio_buf_update) +
+           le16_to_cpu(frame->rect_count) * sizeof(struct virtio_buf_rect) +
+           le16_to_cpu(frame->span_count) * sizeof(struct virtio_buf_span) +
+           le32_to_cpu(frame->property_bytes);
+}
+
 static uint32_t update(VirtIOBuf *s, const Command *cmd,
                        const struct virtio_buf_update *req,
                        VirtIOBufBuffer *buffer)
@@ -212,12 +221,16 @@ static uint32_t update(VirtIOBuf *s, const Command *cmd,
     struct virtio_buf_frame_view view;
     uint32_t status;
 
-    if (!buffer) {
-        return VIRTIO_BUF_S_NO_BUFFER;
-    }
     if (le32_to_cpu(req->frame.property_bytes) > s->limits.property_bytes) {
         return VIRTIO_BUF_S_LIMIT;
     }
+    if (cmd->full_size != update_size(&req->frame)) {
+        return VIRTIO_BUF_S_INVALID;
+    }
+    if (!buffer) {
+        return VIRTIO_BUF_S_NO_BUFFER;
+    }
+    /* Also more damage than there may be, of which only a part was copied */
     if (cmd->size != cmd->full_size ||
         virtio_buf_frame_parse(bytes, size, buffer->size, &view) < 0) {
         return VIRTIO_BUF_S_INVALID;
