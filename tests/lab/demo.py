@@ -33,10 +33,11 @@ def play_task(parts, name, guest, backing, pictures, clip_frames) -> dict:
         media=str(parts.media.path), backing=backing,
         plays=[
             {"application": "pictures", "files": pictures,
-             "count": len(pictures), "format": "png",
+             "count": len(pictures), "format": "png", "fps": 10,
              "output": "picture-%03d.png"},
             {"application": "clip", "files": [clip.name],
-             "count": clip_frames, "format": "y4m", "output": "clip.y4m"}])
+             "count": clip_frames, "format": "y4m", "fps": 25,
+             "output": "clip.y4m"}])
     return {"kind": "play", "name": name, "params": params}
 
 
@@ -47,13 +48,15 @@ def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
     cases = [report.Case("guest and host programs ran",
                          report.FAILED if problems else report.OK,
                          "; ".join(problems).replace("\n", " "))]
+    # Before a consumer attaches, info says what REGISTER foresaw.
     seen = backings(facts.get("info", {}))
-    good = seen == {backing}
     cases.append(report.Case(
-        f"buffers were shared by {backing}",
-        report.OK if good else report.FAILED,
-        "" if good else f"virtio-buf-info saw: "
-        f"{', '.join(sorted(seen)) or 'nothing'}"))
+        "virtio-buf-info showed the buffers",
+        report.OK if seen == {backing} else report.FAILED,
+        f"their backing: {', '.join(sorted(seen)) or 'none were seen'}"))
+    for name, count in (("pictures", len(pictures)), ("clip", clip_frames)):
+        cases.append(judge_backing(name, count, backing,
+                                   facts.get("stats", {}).get(name, {})))
     for number, name in enumerate(pictures):
         cases.append(judge_frame(
             name, lambda n=name: media.pixels(parts.media.path / n)[0],
@@ -77,6 +80,19 @@ def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
     if len(got) > clip_frames:
         cases.append(report.Case("clip's end", report.FAILED, why))
     return cases
+
+
+def judge_backing(name, count, backing, stats) -> report.Case:
+    """How the frames' memory was shared, as the host program saw it."""
+    field = {"udmabuf": "frames_from_dmabuf",
+             "copy": "frames_from_copy"}[backing]
+    good = stats.get(field) == count and stats.get("frames") == count
+    return report.Case(
+        f"all frames of {name} came through {backing}",
+        report.OK if good else report.FAILED,
+        "" if good else "virtio-buf-cat counted: "
+        + (", ".join(f"{k} {v}" for k, v in stats.items()
+                     if k.startswith("frames")) or "nothing"))
 
 
 def judge_frame(name, played, got) -> report.Case:

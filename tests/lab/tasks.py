@@ -187,19 +187,34 @@ def wait_for_socket(path, child, limit=60):
     return True
 
 
+# kmemleak looks twice: what the first scan finds may still be in a register,
+# or waiting for RCU.  It looks before the module goes, while its functions
+# have names, and after, for what only its end should have freed.
+GUEST_JOB = """
+{program} {arguments}
+status=$?
+leaks=/sys/kernel/debug/kmemleak
+look() {{
+    [ -e $leaks ] || return
+    echo scan >$leaks; sleep 6; echo scan >$leaks
+    [ -s $leaks ] || return
+    echo "lab: kmemleak $1"
+    head -40 $leaks
+    echo clear >$leaks
+    status=9
+}}
+look 'after the tests'
+rmmod virtio_buf || {{ echo 'lab: the module cannot be unloaded'; status=9; }}
+look 'after rmmod'
+exit $status
+"""
+
+
 def guest_tests(params, folder, watch=None) -> dict:
     """A test program in a guest, with the host programs it wants beside."""
     program = pathlib.Path(params["program"])
     arguments = params.get("arguments", "")
-    # The module goes last and kmemleak looks twice: what the first scan
-    # finds may still be in a register or freed by RCU.
-    job = (f"{program.name} {arguments}\nstatus=$?\n"
-           "leaks=/sys/kernel/debug/kmemleak\n"
-           "if [ -e $leaks ]; then\n"
-           "    echo scan >$leaks; sleep 6; echo scan >$leaks\n"
-           "    if [ -s $leaks ]; then\n"
-           "        echo 'lab: kmemleak'; cat $leaks | head -60; status=9\n"
-           "    fi\nfi\nexit $status\n")
+    job = GUEST_JOB.format(program=program.name, arguments=arguments)
     with socket_folder() as sockets, Peers(folder) as peers:
         socket = sockets / "server"
         guest = make_guest(params, job, devices=device_options(
@@ -219,9 +234,12 @@ def guest_tests(params, folder, watch=None) -> dict:
                 watch=lambda lines: watch and lines and watch(lines[-1]))
         finally:
             running.stop()
-    cases = report.read_tap(result.output)
-    cases = [c for c in cases]
+    said = next((n for n, line in enumerate(result.output)
+                 if line.startswith("lab: ")), len(result.output))
+    cases = report.read_tap(result.output[:said])
     problem = result.problem()
+    if not problem and said < len(result.output):
+        problem = " ".join(" ".join(result.output[said:said + 14]).split())
     if not problem and result.status not in (0, 1):
         problem = f"{program.name}: exit status {result.status}"
     if not problem and result.status and not any(
@@ -234,15 +252,16 @@ def guest_tests(params, folder, watch=None) -> dict:
 
 def play(params, folder, watch=None) -> dict:
     """A guest plays files to one application each, a host program takes
-    them; returns what went wrong and what the server said of the buffers."""
+    them; returns what went wrong, what the server said of the buffers, and
+    what the host programs counted."""
     jobs, share = params["plays"], pathlib.Path(params["media"])
     lines = []
     for item in jobs:
         files = " ".join(f"/media/{name}" for name in item["files"])
         lines.append(f"virtio-buf-play --instance demo --application "
                      f"{item['application']} --mode every --wait-consumer "
-                     f"{files} || exit 1")
-    facts = {"problems": [], "info": {}}
+                     f"--fps {item['fps']} {files} || exit 1")
+    facts = {"problems": [], "info": {}, "stats": {}}
     with socket_folder() as sockets, Peers(folder) as peers:
         socket = sockets / "server"
         guest = make_guest(
@@ -262,7 +281,9 @@ def play(params, folder, watch=None) -> dict:
                         params["cat"], "--socket", socket, "--application",
                         item["application"], "--count", item["count"],
                         "--format", item["format"], "--output",
-                        folder / item["output"]])
+                        folder / item["output"], "--stats-json",
+                        folder / f"{item['application']}.json",
+                        "--timeout", params["limit"]])
                 look = Look(params["info"], socket, facts)
                 result = running.wait(watch=lambda out: (
                     look.again(), watch and out and watch(out[-1])))
@@ -275,6 +296,11 @@ def play(params, folder, watch=None) -> dict:
                         f"the guest: exit status {result.status} ({said})")
                 facts["problems"] += peers.problems(60)
                 facts["seconds"] = result.seconds
+                for item in jobs:
+                    with contextlib.suppress(OSError, ValueError):
+                        facts["stats"][item["application"]] = json.loads(
+                            (folder / f"{item['application']}.json")
+                            .read_text())
         finally:
             running.stop()
     return facts
