@@ -30,6 +30,7 @@ typedef struct Command {
     size_t full_size;
     const struct iovec *in;
     unsigned in_count;
+    uint32_t status;        /* of the answer */
     size_t written;
 } Command;
 
@@ -45,6 +46,7 @@ static void answer(VirtIOBuf *s, Command *cmd, uint32_t status, void *response,
 {
     struct virtio_buf_response *hdr = response;
 
+    cmd->status = status;
     hdr->status = cpu_to_le32(status);
     hdr->news = cpu_to_le64(s->news);
     cmd->written = iov_from_buf(cmd->in, cmd->in_count, 0, response, size);
@@ -423,7 +425,6 @@ void virtio_buf_commands_cleanup(VirtIOBuf *s)
 size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
 {
     size_t in_size = iov_size(elem->in_sg, elem->in_num);
-    struct virtio_buf_response error = {};
     const CommandType *type = NULL;
     Command cmd = {
         .request = (const void *)s->request,
@@ -435,7 +436,7 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
 
     cmd.size = iov_to_buf(elem->out_sg, elem->out_num, 0, s->request,
                           s->request_capacity);
-    if (cmd.size < sizeof(*cmd.request) || in_size < sizeof(error)) {
+    if (cmd.size < sizeof(*cmd.request) || in_size < sizeof(struct virtio_buf_response)) {
         return 0;
     }
     number = le32_to_cpu(cmd.request->type);
@@ -459,10 +460,9 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
     } else {
         type->run(s, &cmd);
     }
-    iov_to_buf(cmd.in, cmd.in_count, 0, &error, sizeof(error));
-    if (le32_to_cpu(error.status) > VIRTIO_BUF_S_PENDING) {
+    if (cmd.status > VIRTIO_BUF_S_PENDING) {
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: %s: status %" PRIu32 "\n",
-                      type->name, le32_to_cpu(error.status));
+                      type->name, cmd.status);
     }
     return cmd.written;
 }

@@ -169,8 +169,8 @@ static void take_everything_back(VirtIOBuf *s, uint32_t reason)
 {
     trace_virtio_buf_device_reset(s, reason, s->buffer_count);
     virtio_buf_buffers_revoke(s);
-    if (s->last_id) {
-        /* Consumers have heard of a buffer since the last time */
+    if (s->last_id || reason == VIRTIO_BUF_RESET_REASON_UNPLUG) {
+        /* Not each time that firmware and drivers look for their devices */
         virtio_buf_reset_consumers(s, reason);
     }
     s->last_id = 0;
@@ -243,6 +243,16 @@ static bool check_properties(VirtIOBuf *s, Error **errp)
                         errp);
 }
 
+static void undo_realize(VirtIOBuf *s)
+{
+    g_clear_pointer(&s->vm_change, qemu_del_vm_change_state_handler);
+    g_clear_pointer(&s->bh, qemu_bh_delete);
+    virtio_delete_queue(s->vq);
+    virtio_cleanup(VIRTIO_DEVICE(s));
+    virtio_buf_buffers_cleanup(s);
+    virtio_buf_commands_cleanup(s);
+}
+
 static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
@@ -280,13 +290,7 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     s->vm_change = qdev_add_vm_change_state_handler(dev, vm_state_changed, s);
 
     if (s->server && !virtio_buf_server_link(s->server, s, errp)) {
-        /* Nothing that only a linked server needs undone */
-        g_clear_pointer(&s->vm_change, qemu_del_vm_change_state_handler);
-        g_clear_pointer(&s->bh, qemu_bh_delete);
-        virtio_delete_queue(s->vq);
-        virtio_cleanup(vdev);
-        virtio_buf_buffers_cleanup(s);
-        virtio_buf_commands_cleanup(s);
+        undo_realize(s);
         return;
     }
     virtio_buf_memory_pool_report(s->pool);
@@ -294,11 +298,9 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
 
 static void virtio_buf_device_unrealize(DeviceState *dev)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOBuf *s = VIRTIO_BUF(dev);
     VirtIOBufConsumer *consumer;
 
-    g_clear_pointer(&s->vm_change, qemu_del_vm_change_state_handler);
     take_everything_back(s, VIRTIO_BUF_RESET_REASON_UNPLUG);
     if (s->server) {
         virtio_buf_server_unlink(s->server, s);
@@ -306,11 +308,7 @@ static void virtio_buf_device_unrealize(DeviceState *dev)
     while ((consumer = QTAILQ_FIRST(&s->consumers))) {
         virtio_buf_consumer_remove(consumer);
     }
-    g_clear_pointer(&s->bh, qemu_bh_delete);
-    virtio_delete_queue(s->vq);
-    virtio_cleanup(vdev);
-    virtio_buf_buffers_cleanup(s);
-    virtio_buf_commands_cleanup(s);
+    undo_realize(s);
 }
 
 static void virtio_buf_instance_init(Object *obj)
