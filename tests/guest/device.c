@@ -40,6 +40,14 @@ const char *device_virtio(void)
     return device.virtio;
 }
 
+bool device_is_there(void)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/dev/dri/%s", device.render_node);
+    return access(path, R_OK | W_OK) == 0;
+}
+
 static int open_node(const char *name)
 {
     char path[64];

@@ -36,6 +36,8 @@ bool device_setup(const char *node, const char *instance, char *message,
 /* "virtio3" */
 const char *device_virtio(void);
 
+/* Is its render node there? */
+bool device_is_there(void);
 int device_open(void);
 int device_open_card(void);
 

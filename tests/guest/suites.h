@@ -12,6 +12,7 @@ extern const struct suite update_suite;     /* UPDATE */
 extern const struct suite wait_suite;       /* WAIT */
 extern const struct suite lifetime_suite;   /* fork, kill, unload */
 extern const struct suite limit_suite;      /* limits, threads */
+extern const struct suite unplug_suite;     /* the device goes away */
 extern const struct suite consumer_suite;   /* with a program on the host */
 
 #endif

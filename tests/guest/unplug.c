@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtbuf-test: unplug. The driver loses its device while programs use it.
+ *
+ * The device is unbound from its driver in sysfs, which is to the driver what
+ * pulling the device is. Whatever a test finds, it binds the device again.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "suites.h"
+
+#define PATIENCE_MS     20000
+
+static char driver[256];        /* "/sys/bus/virtio/drivers/..." */
+
+static void find_driver(void)
+{
+    char path[96], real[256];
+    ssize_t n;
+
+    if (geteuid() != 0) {
+        test_skip("only root can unbind a device");
+    }
+    snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/driver",
+             device_virtio());
+    n = readlink(path, real, sizeof(real) - 1);
+    CHECK(n > 0);
+    real[n] = '\0';
+    snprintf(driver, sizeof(driver), "/sys/bus/virtio/drivers/%.200s",
+             strrchr(real, '/') + 1);
+}
+
+/* Writes the device's name to "bind" or "unbind" */
+static void change_driver(const char *attribute)
+{
+    char path[300];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", driver, attribute);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK_OK(fd);
+    CHECK_OK(write(fd, device_virtio(), strlen(device_virtio())));
+    close(fd);
+}
+
+/*
+ * Runs @body, which starts with the device and unbinds it, in a child. Binds
+ * the device again, and shows that all of it is there.
+ */
+static void with_unbinding(void (*body)(void))
+{
+    int64_t give_up;
+    int status;
+    pid_t pid;
+
+    find_driver();
+    pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        body();
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    change_driver("bind");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    /* the node is made by the kernel, but not at once */
+    give_up = time_in(PATIENCE_MS);
+    while (!device_is_there() && time_in(0) < give_up) {
+        sleep_ms(20);
+    }
+    check_nothing_leaked();
+}
+
+static void use_it(void)
+{
+    struct drm_virtbuf_getparam param = {
+        .param = DRM_VIRTBUF_PARAM_CONSUMERS,
+    };
+    struct drm_virtbuf_bo_create create = { .size = 4096 };
+    struct drm_virtbuf_unregister unregister = { 0 };
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+    uint32_t bo = bo_create(fd, page), buffer = buffer_register(fd, bo, page);
+    uint8_t *p = bo_map(fd, bo, page);
+    struct drm_virtbuf_update update = update_of(buffer, page);
+    struct registration reg;
+
+    buffer_update(fd, buffer, page);
+    p[0] = 1;
+    change_driver("unbind");
+    /* memory stays memory */
+    CHECK_EQ(p[0], 1);
+    p[page - 1] = 2;
+    registration_init(&reg, bo, page);
+    CHECK_ERRNO(registration_do(fd, &reg), ENODEV);
+    CHECK_ERRNO(update_do(fd, &update), ENODEV);
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_GETPARAM, &param), ENODEV);
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_CREATE, &create), ENODEV);
+    unregister.buffer = buffer;
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_UNREGISTER, &unregister), ENODEV);
+    CHECK_ERRNO(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, 1000),
+                ENODEV);
+    close(fd);
+    CHECK_EQ(p[page - 1], 2);
+    munmap(p, page);
+}
+
+static void while_open(void)
+{
+    with_unbinding(use_it);
+}
+
+static void wait_for_it(void)
+{
+    int ready[2], status;
+    struct pollfd end;
+    char byte;
+    pid_t pid;
+
+    CHECK_OK(pipe2(ready, O_CLOEXEC));
+    pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        int fd = device_open();
+        uint64_t page = device_page(fd);
+        uint32_t buffer = buffer_register(fd, bo_create(fd, page), page);
+
+        CHECK_EQ(write(ready[1], "", 1), 1);
+        CHECK_ERRNO(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
+                             1000000), ENODEV, EIO);
+        _exit(0);
+    }
+    close(ready[1]);
+    CHECK_EQ(read(ready[0], &byte, 1), 1);
+    sleep_ms(200);
+    change_driver("unbind");
+    /* the pipe ends when the waiter does */
+    end = (struct pollfd) { .fd = ready[0], .events = POLLIN };
+    CHECK_EQ(poll(&end, 1, PATIENCE_MS), 1);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(ready[0]);
+}
+
+static void while_waiting(void)
+{
+    with_unbinding(wait_for_it);
+}
+
+static void leave_it(void)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+
+    for (int i = 0; i < 8; i++) {
+        CHECK(register_page(fd, page));
+    }
+    close(fd);
+    change_driver("unbind");
+}
+
+/* Buffers that are just being taken back */
+static void again_and_again(void)
+{
+    for (int i = 0; i < 5; i++) {
+        with_unbinding(leave_it);
+    }
+}
+
+static const struct test tests[] = {
+    { "while-open", while_open, 0 },
+    { "while-waiting", while_waiting, 0 },
+    { "again-and-again", again_and_again, 0 },
+};
+
+const struct suite unplug_suite = SUITE("unplug", tests);
