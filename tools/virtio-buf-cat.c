@@ -9,9 +9,11 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "frame-stats.h"
@@ -65,24 +67,38 @@ struct cat {
     struct frame_stats stats;
     uint64_t last_progress;
     bool progress_on_tty;
+    bool progress_shown;
 };
 
+/* A signal makes it readable, so that none comes too early for a poll() */
+static int interrupt_fd;
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int signal)
 {
+    static const uint64_t one = 1;
+    int saved = errno;
+
     (void)signal;
     interrupted = 1;
+    (void)!write(interrupt_fd, &one, sizeof(one));
+    errno = saved;
 }
 
-static void catch_signals(void)
+static bool catch_signals(void)
 {
     struct sigaction action = { .sa_handler = on_signal };
 
+    interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (interrupt_fd < 0) {
+        complain("eventfd: %s", strerror(errno));
+        return false;
+    }
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     action.sa_handler = SIG_IGN;    /* a closed pipe is an error of write() */
     sigaction(SIGPIPE, &action, NULL);
+    return true;
 }
 
 static int usage_error(const char *text, const char *value)
@@ -243,10 +259,12 @@ static void show_progress(struct cat *cat)
     uint64_t interval = cat->progress_on_tty ? PROGRESS_TTY_NS :
                                                PROGRESS_LOG_NS;
 
-    if (cat->options.quiet || now - cat->last_progress < interval) {
+    if (cat->options.quiet || !cat->stats.frames ||
+        now - cat->last_progress < interval) {
         return;
     }
     cat->last_progress = now;
+    cat->progress_shown = true;
     if (cat->progress_on_tty) {
         fputs("\r\033[K", stderr);
     }
@@ -258,10 +276,10 @@ static void show_progress(struct cat *cat)
 
 static void end_progress(struct cat *cat)
 {
-    if (cat->progress_on_tty && cat->last_progress) {
+    if (cat->progress_on_tty && cat->progress_shown) {
         fputs("\r\033[K", stderr);
     }
-    cat->last_progress = 0;
+    cat->progress_shown = false;
 }
 
 static int write_frame(struct cat *cat, const struct vbuf_event *event)
@@ -351,6 +369,25 @@ static int timed_out(struct cat *cat)
     return EXIT_NOT_THERE;
 }
 
+/* Returns 1 with an event, 0 after waiting for one, or -errno */
+static int wait_event(struct cat *cat, int timeout_ms,
+                      const struct vbuf_event **event)
+{
+    struct pollfd pollfds[2] = {
+        { .fd = vbuf_fd(cat->vbuf) },
+        { .fd = interrupt_fd, .events = POLLIN },
+    };
+    int ret;
+
+    ret = vbuf_next_event(cat->vbuf, event);
+    if (ret != 0) {
+        return ret;
+    }
+    pollfds[0].events = vbuf_poll_events(cat->vbuf);
+    ret = poll(pollfds, 2, timeout_ms);
+    return ret < 0 && errno != EINTR ? -errno : 0;
+}
+
 static int run(struct cat *cat)
 {
     const struct options *options = &cat->options;
@@ -358,6 +395,7 @@ static int run(struct cat *cat)
     uint64_t start = frame_stats_now(), waited;
     int ret, left = options->timeout_ms;
 
+    cat->last_progress = start;
     while (!interrupted) {
         if (options->timeout_ms >= 0) {
             /* Since the last frame: other events do not count */
@@ -369,8 +407,8 @@ static int run(struct cat *cat)
             }
             left = options->timeout_ms - (int)waited;
         }
-        ret = vbuf_wait_event(cat->vbuf, left, &event);
-        if (ret == -EINTR || ret == 0) {
+        ret = wait_event(cat, left, &event);
+        if (ret == 0) {
             continue;
         }
         if (ret < 0) {
@@ -438,7 +476,9 @@ int main(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    catch_signals();
+    if (!catch_signals()) {
+        return EXIT_ERROR;
+    }
     cat.progress_on_tty = isatty(STDERR_FILENO);
     code = connect_to_server(cat.options.socket, &cat.vbuf);
     if (code == EXIT_DONE) {
