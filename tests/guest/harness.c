@@ -25,6 +25,7 @@
 
 #define MAX_FD          256
 #define KILL_GRACE_S    10
+#define SLOW_S          5   /* from here on the time is worth a line */
 
 enum verdict { VERDICT_NONE, VERDICT_PASS, VERDICT_FAIL, VERDICT_SKIP };
 
@@ -268,6 +269,30 @@ static const char *what_is_needed(unsigned int missing)
     return "no host program subscribed (--consumer says that one did)";
 }
 
+static void print_outcome(unsigned int number, const char *name,
+                          unsigned int seconds)
+{
+    if (seconds >= SLOW_S) {
+        printf("# %u s\n", seconds);
+    }
+    if (outcome->verdict == VERDICT_FAIL) {
+        printf("# %s\nnot ok %u - %s\n", outcome->reason, number, name);
+    } else if (outcome->verdict == VERDICT_SKIP) {
+        printf("ok %u - %s # SKIP %s\n", number, name, outcome->reason);
+    } else {
+        printf("ok %u - %s\n", number, name);
+    }
+    fflush(stdout);
+}
+
+static unsigned int now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (unsigned int)now.tv_sec;
+}
+
 static void setup(void)
 {
     sigset_t chld;
@@ -318,6 +343,7 @@ int harness_run(const struct suite *suites, size_t count,
         for (size_t t = 0; t < suites[s].count; t++) {
             const struct test *test = &suites[s].tests[t];
             unsigned int missing = test->needs & ~options->provided;
+            unsigned int start = now_s();
 
             snprintf(name, sizeof(name), "%s/%s", suites[s].name, test->name);
             if (!chosen(name, options)) {
@@ -333,16 +359,7 @@ int harness_run(const struct suite *suites, size_t count,
                 check_kernel_log();
             }
             tally[outcome->verdict]++;
-            if (outcome->verdict == VERDICT_FAIL) {
-                printf("# %s\nnot ok %u - %s\n", outcome->reason, number,
-                       name);
-            } else if (outcome->verdict == VERDICT_SKIP) {
-                printf("ok %u - %s # SKIP %s\n", number, name,
-                       outcome->reason);
-            } else {
-                printf("ok %u - %s\n", number, name);
-            }
-            fflush(stdout);
+            print_outcome(number, name, now_s() - start);
         }
     }
     printf("# %u passed, %u failed, %u skipped\n", tally[VERDICT_PASS],
