@@ -3,9 +3,10 @@
  * libvirtio-buf: from a message of the server to an event of the program.
  *
  * This is the trust boundary: each field is checked against what the protocol
- * allows and against what the server has said before, and whatever is wrong ends
- * the connection with a sentence that says what it was. Only messages that were
- * right when they were sent, and crossed a message of ours, are passed over.
+ * allows and against what the server has said before, and whatever is wrong
+ * ends the connection with a sentence that says what it was. Only messages that
+ * were right when they were sent, and crossed a message of ours, are passed
+ * over.
  */
 #include <endian.h>
 #include <errno.h>
@@ -338,7 +339,7 @@ static int on_reset(struct vbuf *vbuf, const struct virtio_buf_msg_reset *msg)
     return 0;
 }
 
-/* The messages that are about a buffer; all of them name it at the same place */
+/* The messages that are about a buffer; all of them name it at one place */
 static int on_message_of_buffer(struct vbuf *vbuf, uint32_t type,
                                 const void *msg, size_t more, int fd)
 {

@@ -108,7 +108,7 @@ static bool plane_inside(const struct frame_plane *plane, uint64_t size)
            !__builtin_add_overflow(end, plane->offset, &end) && end <= size;
 }
 
-/* Offset and stride where the guest says nothing: one behind the other, tight */
+/* Planes whose place the guest does not tell are tight, at @offset */
 static int read_plane(const struct vbuf_buffer *buffer, unsigned int index,
                       uint64_t offset, struct frame_plane *plane,
                       char *message, size_t size)

@@ -66,7 +66,7 @@ int frame_writer_write(struct frame_writer *writer, uint64_t number,
                        const struct vbuf_frame *frame, char *message,
                        size_t size);
 
-/* Closes the file. Returns 0, or -errno: the last bytes could not be written. */
+/* Closes the file. Returns 0, or -errno when the last bytes were not written */
 int frame_writer_finish(struct frame_writer *writer);
 
 #endif /* FRAME_WRITER_H */

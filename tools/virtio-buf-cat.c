@@ -4,8 +4,8 @@
  *
  * One loop over the library's events. An UPDATE is written straight from the
  * buffer that the guest filled and then released. Everything about the frame is
- * the guest's word: frame-layout.c checks it, and a frame that is wrong ends the
- * program with a message.
+ * the guest's word: frame-layout.c checks it, and a frame that is wrong ends
+ * the program with a message.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -33,9 +33,9 @@ static const char usage[] =
 "  -a, --application NAME  frames of this application; may be repeated\n"
 "      --all               frames of all applications\n"
 "  -n, --count N           end after N frames\n"
-"  -f, --format FORMAT     raw, y4m or png; else by the output's suffix, or raw\n"
-"  -o, --output PATTERN    where to, e.g. clip.y4m, or frame-%04d.png for a file\n"
-"                          each; - is stdout, as without it\n"
+"  -f, --format FORMAT     raw, y4m or png; else by the suffix, or raw\n"
+"  -o, --output PATTERN    clip.y4m, or frame-%04d.png for a file each;\n"
+"                          - is stdout, as without it\n"
 "  -t, --timeout S         give up when no frame comes for S seconds\n"
 "  -q, --quiet             no progress, no summary\n"
 "      --stats-json FILE   write numbers about the run\n"
@@ -45,7 +45,7 @@ static const char usage[] =
 "  virtio-buf-cat -s vm.sock --all -n 10 -o frame-%04d.png\n"
 "  virtio-buf-cat -s vm.sock -a org.example.player -f y4m | ffplay -\n"
 "\n"
-"Exit status: 0 done, 1 error, 2 wrong usage, 3 no server or no frame in time.\n";
+"Exit status: 0 done, 1 error, 2 wrong usage, 3 no server or no frame.\n";
 
 struct options {
     const char *socket;

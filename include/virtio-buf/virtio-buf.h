@@ -3,8 +3,8 @@
  * libvirtio-buf: buffers of virtual machines, in host programs.
  *
  * A guest fills buffers in its own RAM; this library hands their very pages to
- * a program on the host, as dma-buf file descriptors or mapped memory, and tells
- * when there are new contents. A program connects to the socket of QEMU's
+ * a program on the host, as dma-buf file descriptors or mapped memory, and
+ * tells when there are new contents. A program connects to the socket of QEMU's
  * -object virtio-buf-server, subscribes to applications, and handles events:
  *
  *     struct vbuf *vbuf;
@@ -52,11 +52,12 @@ extern "C" {
 /** struct vbuf - a connection to a server */
 struct vbuf;
 
-/** struct vbuf_buffer - a buffer that the server has announced
+/**
+ * struct vbuf_buffer - a buffer that the server has announced
  *
- * Owned by the connection. It is valid from its VBUF_EVENT_BUFFER until the call
- * of vbuf_next_event() or vbuf_wait_event() after its VBUF_EVENT_REMOVE, or until
- * vbuf_disconnect().
+ * Owned by the connection. It is valid from its VBUF_EVENT_BUFFER until the
+ * call of vbuf_next_event() or vbuf_wait_event() after its VBUF_EVENT_REMOVE,
+ * or until vbuf_disconnect().
  */
 struct vbuf_buffer;
 
@@ -121,8 +122,8 @@ void vbuf_set_log_handler(struct vbuf *vbuf,
  *
  * Guest programs can read it; docs/properties has the names that are known.
  *
- * Returns 0; -EBUSY after vbuf_subscribe(), -EINVAL for a bad text, -ENOSPC when
- * it is too much, -ENOMEM.
+ * Returns 0; -EBUSY after vbuf_subscribe(), -EINVAL for a bad text, -ENOSPC
+ * when it is too much, -ENOMEM.
  */
 int vbuf_set_property(struct vbuf *vbuf, const char *name, const char *value);
 
@@ -178,7 +179,7 @@ enum {
     VBUF_EVENT_DEVICE = 1,
     /* There is a @buffer */
     VBUF_EVENT_BUFFER = 2,
-    /* All that was there at vbuf_subscribe() has been announced: vbuf_terms() */
+    /* All that was there has been announced; vbuf_terms() are known */
     VBUF_EVENT_SUBSCRIBED = 3,
     /* The memory of @buffer is here: vbuf_map(), vbuf_buffer_fd() */
     VBUF_EVENT_ATTACHED = 4,
@@ -326,7 +327,7 @@ short vbuf_poll_events(const struct vbuf *vbuf);
 /** VBUF_MODE_* - who owns the contents after an update */
 enum {
     VBUF_MODE_IN_PLACE = 0, /* nobody: it is redrawn while it is shown */
-    VBUF_MODE_LATEST = 1,   /* we, until vbuf_release(); a newer one overtakes */
+    VBUF_MODE_LATEST = 1,   /* we, until vbuf_release(); newer ones overtake */
     VBUF_MODE_EVERY = 2,    /* we, until vbuf_release(); none is left out */
 };
 
@@ -339,12 +340,13 @@ enum {
 /** vbuf_find_buffer() - the buffer with this id; NULL: there is none */
 struct vbuf_buffer *vbuf_find_buffer(const struct vbuf *vbuf, uint64_t id);
 
-/** vbuf_each_buffer() - the buffer announced after @last, or with NULL the first;
+/** vbuf_each_buffer() - the buffer announced after @last, with NULL the first;
  * NULL at the end */
 struct vbuf_buffer *vbuf_each_buffer(const struct vbuf *vbuf,
                                      const struct vbuf_buffer *last);
 
-/** vbuf_buffer_id() - the server's name for it, not used twice while QEMU runs */
+/** vbuf_buffer_id() - the server's name for it; none comes twice while QEMU
+ * runs */
 uint64_t vbuf_buffer_id(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_guest_id() - the guest's name for it; information */
@@ -357,7 +359,8 @@ uint64_t vbuf_buffer_size(const struct vbuf_buffer *buffer);
  * 0: it stands alone */
 uint64_t vbuf_buffer_stream(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_serial() - of its last update, also of one from before; 0: none */
+/** vbuf_buffer_serial() - of its last update, also of one from before we came;
+ * 0: none */
 uint64_t vbuf_buffer_serial(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_context() - the same for buffers of one guest program, as far as
@@ -367,8 +370,8 @@ uint32_t vbuf_buffer_context(const struct vbuf_buffer *buffer);
 /** vbuf_buffer_mode() - VBUF_MODE_* */
 uint32_t vbuf_buffer_mode(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_backing() - VBUF_BACKING_*; before VBUF_EVENT_ATTACHED what it will
- * probably be */
+/** vbuf_buffer_backing() - VBUF_BACKING_*; before VBUF_EVENT_ATTACHED what it
+ * will probably be */
 uint32_t vbuf_buffer_backing(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_uuid() - 16 bytes, what the guest knows it by as well */
@@ -377,8 +380,8 @@ const uint8_t *vbuf_buffer_uuid(const struct vbuf_buffer *buffer);
 /** vbuf_buffer_application() - never NULL */
 const char *vbuf_buffer_application(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_property() - the value as it is now, valid until the next event is
- * asked for; NULL: there is no such name */
+/** vbuf_buffer_property() - the value as it is now, valid until the next event
+ * is asked for; NULL: there is no such name */
 const char *vbuf_buffer_property(const struct vbuf_buffer *buffer,
                                  const char *name);
 
@@ -397,7 +400,8 @@ size_t vbuf_buffer_property_count(const struct vbuf_buffer *buffer);
 int vbuf_buffer_property_at(const struct vbuf_buffer *buffer, size_t index,
                             const char **name, const char **value);
 
-/** vbuf_buffer_set_user_data() - keeps a pointer for the program; NULL at first */
+/** vbuf_buffer_set_user_data() - keeps a pointer of the program; NULL at
+ * first */
 void vbuf_buffer_set_user_data(struct vbuf_buffer *buffer, void *data);
 
 /** vbuf_buffer_user_data() - what was set */
@@ -458,9 +462,9 @@ int vbuf_buffer_fd(const struct vbuf_buffer *buffer);
  * before. The guest can change the bytes at any time, however wrong that is:
  * what is parsed is copied first.
  *
- * Returns 0; -EINVAL when it is not attached, -EPROTO when the file is too short
- * or is neither a dma-buf nor a memfd that is sealed against shrinking, or
- * another -errno of mmap().
+ * Returns 0; -EINVAL when it is not attached, -EPROTO when the file is too
+ * short or is neither a dma-buf nor a memfd that is sealed against shrinking,
+ * or another -errno of mmap().
  */
 int vbuf_map(struct vbuf_buffer *buffer, const void **data);
 

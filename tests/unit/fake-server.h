@@ -36,7 +36,7 @@ void fake_take_nothing(struct fake *fake);
 /* The consumer is gone */
 void fake_take_end(struct fake *fake);
 
-/* Encodes "name=value", or "name" to delete it, up to a NULL; returns the size */
+/* Encodes "name=value", or "name" to delete it, up to a NULL; returns bytes */
 size_t fake_properties(uint8_t *to, const char *const *texts);
 
 void fake_hello(struct fake *fake);
@@ -77,7 +77,7 @@ void fake_take_detach(struct fake *fake, uint64_t id);
 void fake_take_removed(struct fake *fake, uint64_t id);
 void fake_take_release(struct fake *fake, uint64_t id, uint64_t serial);
 
-/* A memfd sealed like those of the real server, with @size bytes of a pattern */
+/* A memfd sealed like those of a real server, with @size bytes of a pattern */
 int fake_memory(uint64_t size);
 
 #endif /* FAKE_SERVER_H */

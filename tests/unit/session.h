@@ -29,7 +29,7 @@ void expect(struct session *s, uint32_t type, uint64_t id);
 /* The connection has ended */
 void expect_disconnected(struct session *s, int error);
 
-/* The server said something wrong: it is disconnected, and the session closed */
+/* The server said something wrong: it is disconnected, the session closed */
 void expect_broken(struct session *s);
 
 /* Gives a buffer of one page to the session, with its memory */

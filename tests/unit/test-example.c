@@ -38,7 +38,8 @@ static void give_buffer(struct program *p, uint64_t id)
     int fd = fake_memory(SIZE);
 
     fake_buffer(&p->fake, &(struct fake_buffer) {
-                    .id = id, .size = SIZE - 1, .mode = VIRTIO_BUF_MODE_LATEST });
+                    .id = id, .size = SIZE - 1,
+                    .mode = VIRTIO_BUF_MODE_LATEST });
     fake_attached(&p->fake, id, SIZE, VIRTIO_BUF_BACKING_COPY, fd);
     close(fd);
 }
