@@ -75,6 +75,12 @@ void virtio_buf_unexport_unused(VirtIOBufBuffer *buffer);
  */
 void virtio_buf_update_late(VirtIOBufAttachment *att);
 
+/*
+ * Tells @att's consumer the properties that come with updates which it has not
+ * taken: it will not take them, or it has to hear of others now.
+ */
+void virtio_buf_update_tell_properties(VirtIOBufAttachment *att);
+
 /* @buffer is unregistered: the update that is being copied is for nobody */
 void virtio_buf_update_cancel(VirtIOBufBuffer *buffer);
 

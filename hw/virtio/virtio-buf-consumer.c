@@ -308,6 +308,9 @@ void virtio_buf_detach(VirtIOBufAttachment *att)
 {
     VirtIOBufBuffer *buffer = att->buffer;
 
+    if (!buffer->unregistered && !buffer->device->quiet) {
+        virtio_buf_update_tell_properties(att);
+    }
     attachment_free(att);
     if (!buffer->unregistered) {
         virtio_buf_news(buffer, VIRTIO_BUF_EVENT_CONSUMERS);

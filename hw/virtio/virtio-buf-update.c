@@ -11,8 +11,8 @@
  *             and what a consumer holds of a stream is bounded
  *   EVERY     it waits for each consumer; the buffer is BUSY until released
  *
- * Updates of one stream reach consumers by rising serial, also where copying
- * one takes longer than copying the next. Properties that come with an update
+ * Hand-off updates of one stream reach consumers by rising serial, also where
+ * copying one takes longer than copying the next. Properties that come with an update
  * reach consumers with it, and never after newer ones. Nothing is allocated
  * for an update but when it is larger than all before it.
  *
@@ -63,12 +63,17 @@ static void flush_properties(VirtIOBufBuffer *buffer)
     VirtIOBufAttachment *att;
 
     QLIST_FOREACH(att, &buffer->attachments, next) {
-        tell_pending_properties(att, &buffer->published);
-        tell_frame_properties(att, &buffer->copying);
-        tell_frame_properties(att, &buffer->following);
+        virtio_buf_update_tell_properties(att);
     }
     buffer->copying.bare = true;
     buffer->following.bare = true;
+}
+
+void virtio_buf_update_tell_properties(VirtIOBufAttachment *att)
+{
+    tell_pending_properties(att, &att->buffer->published);
+    tell_frame_properties(att, &att->buffer->copying);
+    tell_frame_properties(att, &att->buffer->following);
 }
 
 static void tell_all_properties(VirtIOBufBuffer *buffer, const uint8_t *records,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Stands in for what QEMU generates: nothing is traced */
+#ifndef TRACE_H
+#define TRACE_H
+
+#define trace_virtio_buf_attach(...) ((void)0)
+#define trace_virtio_buf_consumer_add(...) ((void)0)
+#define trace_virtio_buf_consumer_remove(...) ((void)0)
+#define trace_virtio_buf_detach(...) ((void)0)
+#define trace_virtio_buf_overtaken(...) ((void)0)
+#define trace_virtio_buf_release(...) ((void)0)
+
+#endif /* TRACE_H */
