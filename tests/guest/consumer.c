@@ -210,9 +210,9 @@ static void latest_overtakes(void)
     for (int i = 0; i < MANY; i++) {
         frames[i] = frame_new(fd, APPLICATION_HOLDER, DRM_VIRTBUF_MODE_LATEST,
                               7);
+        CHECK_OK(wait_one(fd, frames[i].buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
+                          PATIENCE_MS));
     }
-    CHECK_OK(wait_one(fd, frames[0].buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
-                      PATIENCE_MS));
     for (int i = 0; i < MANY; i++) {
         frames[i].serial = buffer_update(fd, frames[i].buffer, FRAME_SIZE);
     }

@@ -50,13 +50,22 @@ static void change_driver(const char *attribute)
     close(fd);
 }
 
+/* The node is made by the kernel, but not at once */
+static void wait_for_device(void)
+{
+    int64_t give_up = time_in(PATIENCE_MS);
+
+    while (!device_is_there() && time_in(0) < give_up) {
+        sleep_ms(20);
+    }
+}
+
 /*
  * Runs @body, which starts with the device and unbinds it, in a child. Binds
  * the device again, and shows that all of it is there.
  */
 static void with_unbinding(void (*body)(void))
 {
-    int64_t give_up;
     int status;
     pid_t pid;
 
@@ -70,11 +79,7 @@ static void with_unbinding(void (*body)(void))
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     change_driver("bind");
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    /* the node is made by the kernel, but not at once */
-    give_up = time_in(PATIENCE_MS);
-    while (!device_is_there() && time_in(0) < give_up) {
-        sleep_ms(20);
-    }
+    wait_for_device();
     check_nothing_leaked();
 }
 
@@ -154,24 +159,28 @@ static void while_waiting(void)
     with_unbinding(wait_for_it);
 }
 
+/* Buffers that are just being taken back */
 static void leave_it(void)
 {
-    int fd = device_open();
-    uint64_t page = device_page(fd);
+    for (int round = 0; round < 5; round++) {
+        int fd = device_open();
+        uint64_t page = device_page(fd);
 
-    for (int i = 0; i < 8; i++) {
-        CHECK(register_page(fd, page));
+        for (int i = 0; i < 8; i++) {
+            CHECK(register_page(fd, page));
+        }
+        close(fd);
+        change_driver("unbind");
+        if (round < 4) {
+            change_driver("bind");
+            wait_for_device();
+        }
     }
-    close(fd);
-    change_driver("unbind");
 }
 
-/* Buffers that are just being taken back */
 static void again_and_again(void)
 {
-    for (int i = 0; i < 5; i++) {
-        with_unbinding(leave_it);
-    }
+    with_unbinding(leave_it);
 }
 
 static const struct test tests[] = {

@@ -268,7 +268,7 @@ static void signal_storm(void)
     fixture_init(&f);
     bo = bo_create(f.fd, f.page);
     arm(SA_RESTART, 1, 1);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 100; i++) {
         uint32_t buffer = buffer_register(f.fd, bo, f.page);
         uint64_t serial = buffer_update(f.fd, buffer, f.page);
 
