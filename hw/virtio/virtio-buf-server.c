@@ -6,9 +6,9 @@
  * connected consumers (virtio-buf-peer.c); a device links to it. The link is
  * the device's: consumers stay connected while devices come and go.
  *
- * Invariants: the listening fd is open and watched from complete() until
- * unparent(), except while accept() lacks a resource; a socket file that is not
- * ours is never removed, and ours is, if it still is ours.
+ * Invariants: the listening fd is open and watched from complete() until the
+ * object or QEMU ends, except while accept() lacks a resource; a socket file
+ * that is not ours is never removed, and ours is, if it still is ours.
  *
  * Main loop, BQL. Whoever can open the socket is a consumer: the socket file's
  * mode is the access control; what consumers send is hostile.
@@ -24,6 +24,7 @@
 #include "qapi/visitor.h"
 #include "qom/object_interfaces.h"
 #include "monitor/monitor.h"
+#include "system/system.h"
 #include "trace.h"
 #include "virtio-buf-server.h"
 
@@ -286,6 +287,16 @@ static void virtio_buf_server_close(VirtIOBufServer *server)
     server->bound = false;
     close(server->listener);
     server->listener = -1;
+    qemu_remove_exit_notifier(&server->exit);
+}
+
+/*
+ * QEMU ends, perhaps since a device of the command line is wrong: devices keep
+ * their references then, and objects are not finalized
+ */
+static void virtio_buf_server_exit(Notifier *notifier, void *data)
+{
+    virtio_buf_server_close(container_of(notifier, VirtIOBufServer, exit));
 }
 
 /* -- the link from a device --------------------------------------------- */
@@ -336,6 +347,8 @@ static void virtio_buf_server_complete(UserCreatable *uc, Error **errp)
                        virtio_buf_server_inherit(server, errp);
     if (server->listener >= 0) {
         virtio_buf_server_watch(server, true);
+        server->exit.notify = virtio_buf_server_exit;
+        qemu_add_exit_notifier(&server->exit);
     }
 }
 
@@ -449,15 +462,6 @@ static void virtio_buf_server_init(Object *obj)
     QLIST_INIT(&server->peers);
 }
 
-/*
- * Not in finalize: when QEMU ends, devices still have their references, and
- * only the objects' parent goes.
- */
-static void virtio_buf_server_unparent(Object *obj)
-{
-    virtio_buf_server_close(VIRTIO_BUF_SERVER(obj));
-}
-
 static void virtio_buf_server_finalize(Object *obj)
 {
     VirtIOBufServer *server = VIRTIO_BUF_SERVER(obj);
@@ -476,7 +480,6 @@ static void virtio_buf_server_class_init(ObjectClass *oc, void *data)
     UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
     size_t i;
 
-    oc->unparent = virtio_buf_server_unparent;
     ucc->complete = virtio_buf_server_complete;
     ucc->can_be_deleted = virtio_buf_server_can_be_deleted;
 

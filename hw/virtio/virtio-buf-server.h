@@ -7,6 +7,7 @@
 #ifndef HW_VIRTIO_BUF_SERVER_H
 #define HW_VIRTIO_BUF_SERVER_H
 
+#include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "hw/virtio/virtio-buf.h"
 
@@ -72,6 +73,7 @@ struct VirtIOBufServer {
     bool bound;                     /* @path is our socket's, @bound_* its */
     dev_t bound_dev;
     ino_t bound_ino;
+    Notifier exit;                  /* registered while @listener is open */
     QEMUTimer *accept_again;        /* after accept() lacked a resource */
 
     VirtIOBuf *device;              /* NULL: none is linked */
