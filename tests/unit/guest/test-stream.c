@@ -95,7 +95,7 @@ static int do_wait(struct drm_virtbuf_wait *args)
     }
     if (driver.wait_timeouts) {
         driver.wait_timeouts--;
-        return ETIME;
+        return -ETIME;
     }
     args->first = driver.wait_first;
     note("wait ");
@@ -105,7 +105,7 @@ static int do_wait(struct drm_virtbuf_wait *args)
 static int do_call(unsigned long request, void *data)
 {
     if (request == driver.fail_request && !driver.fail_after--) {
-        return driver.fail_errno;
+        return -driver.fail_errno;
     }
     switch (request) {
     case DRM_IOCTL_VIRTBUF_GETPARAM: {
@@ -149,7 +149,7 @@ static int do_call(unsigned long request, void *data)
     case DRM_IOCTL_VIRTBUF_WAIT:
         return do_wait(data);
     default:
-        return ENOTTY;
+        return -ENOTTY;
     }
 }
 
@@ -159,15 +159,15 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 {
     va_list ap;
     void *data;
-    int error;
+    int ret;
 
     (void)fd;
     va_start(ap, request);
     data = va_arg(ap, void *);
     va_end(ap);
-    error = do_call(request, data);
-    errno = error;
-    return error ? -1 : 0;
+    ret = do_call(request, data);
+    errno = -ret;
+    return ret ? -1 : 0;
 }
 
 static void on_wait(const char *what_for)

@@ -81,7 +81,7 @@ TEST(headers)
     check_opens("YUV4MPEG2 W8 H6 F0:0\n", &y4m);
     CHECK_INT(y4m.format.fourcc, ==, DRM_FORMAT_YUV420);
     CHECK_INT(y4m.rate.num, ==, 0);
-    check_opens("YUV4MPEG2  W8   H6" " \n", &y4m);
+    check_opens("YUV4MPEG2  W8   H6\x20\n", &y4m);
 }
 
 TEST(hostile_headers)
