@@ -450,6 +450,7 @@ TEST(update_that_crossed_our_detach)
     static const char *const crop[] = { "crop=1", NULL };
     struct session *s = open_subscribed();
     struct vbuf_buffer *buffer = give_buffer(s, 1, VBUF_MODE_LATEST);
+    int fd;
 
     fake_update(&s->fake, 1, 3, PAGE, no_properties);
     expect(s, VBUF_EVENT_UPDATE, 1);
@@ -461,6 +462,13 @@ TEST(update_that_crossed_our_detach)
     CHECK_STR(vbuf_buffer_property(buffer, "crop"), "1");
     CHECK_INT(vbuf_buffer_serial(buffer), ==, 4);
     fake_take_detach(&s->fake, 1);
+    /* Attached again, what was held before is not released a second time */
+    fd = fake_memory(PAGE);
+    fake_attached(&s->fake, 1, PAGE, 0, fd);
+    close(fd);
+    expect(s, VBUF_EVENT_ATTACHED, 1);
+    CHECK_INT(vbuf_release(buffer, 3), ==, 0);
+    expect_nothing(s);
     fake_take_nothing(&s->fake);
     close_session(s);
 }
