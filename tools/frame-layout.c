@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the pixels of a buffer are, according to its properties.
+ * Where the pixels of a frame are, according to the properties of its buffer.
  *
  * The properties are texts of the guest. All arithmetic on them is checked for
- * overflow, and what comes out is inside of the buffer.
+ * overflow, and what comes out is inside of the payload,
+ * which the library has checked to be inside of the buffer.
  */
 #include <drm_fourcc.h>
 #include <errno.h>
@@ -68,18 +69,21 @@ static const struct format *find_format(const struct vbuf_buffer *buffer,
 {
     const char *text = vbuf_buffer_property(buffer, "fourcc");
     const char *modifier = vbuf_buffer_property(buffer, "modifier");
+    const char *codec = vbuf_buffer_property(buffer, "codec");
     uint32_t fourcc;
-    uint64_t number;
     size_t i;
 
+    if (codec) {
+        bad(message, size, "the frames are compressed (%.40s): use --format "
+            "raw", codec);
+        return NULL;
+    }
     if (!text) {
         bad(message, size, "the buffer has no property fourcc, so it is no "
             "picture: use --format raw");
         return NULL;
     }
-    if (modifier && strcmp(modifier, "0x0") &&
-        (!parse_number(modifier, UINT64_MAX, &number) ||
-         number != DRM_FORMAT_MOD_LINEAR)) {
+    if (modifier && strcmp(modifier, "0x0")) {
         bad(message, size, "the picture is tiled (modifier %.40s): only linear "
             "ones can be written", modifier);
         return NULL;
@@ -110,8 +114,8 @@ static bool plane_inside(const struct frame_plane *plane, uint64_t size)
 
 /* Planes whose place the guest does not tell are tight, at @offset */
 static int read_plane(const struct vbuf_buffer *buffer, unsigned int index,
-                      uint64_t offset, struct frame_plane *plane,
-                      char *message, size_t size)
+                      uint64_t offset, uint64_t payload_size,
+                      struct frame_plane *plane, char *message, size_t size)
 {
     char name[32];
     uint64_t stride = plane->row_bytes;
@@ -130,12 +134,12 @@ static int read_plane(const struct vbuf_buffer *buffer, unsigned int index,
     }
     plane->offset = offset;
     plane->stride = stride;
-    if (!plane_inside(plane, vbuf_buffer_size(buffer))) {
+    if (!plane_inside(plane, payload_size)) {
         return bad(message, size, "plane %u (offset %llu, stride %llu, %u rows "
-                   "of %u bytes) does not lie inside of the buffer of %llu "
+                   "of %u bytes) does not lie inside of the frame of %llu "
                    "bytes", index, (unsigned long long)offset,
                    (unsigned long long)stride, plane->rows, plane->row_bytes,
-                   (unsigned long long)vbuf_buffer_size(buffer));
+                   (unsigned long long)payload_size);
     }
     return 0;
 }
@@ -168,7 +172,7 @@ static void read_rate(const struct vbuf_buffer *buffer,
     }
 }
 
-int frame_layout_read(const struct vbuf_buffer *buffer,
+int frame_layout_read(const struct vbuf_buffer *buffer, uint64_t payload_size,
                       struct frame_layout *layout, char *message, size_t size)
 {
     const struct format *format;
@@ -206,7 +210,8 @@ int frame_layout_read(const struct vbuf_buffer *buffer,
         plane->row_bytes = ((layout->width + (1u << shift_x) - 1) >> shift_x) *
                            format->bytes_per_pixel;
         plane->rows = (layout->height + (1u << shift_y) - 1) >> shift_y;
-        ret = read_plane(buffer, i, offset, plane, message, size);
+        ret = read_plane(buffer, i, offset, payload_size, plane, message,
+                         size);
         if (ret < 0) {
             return ret;
         }

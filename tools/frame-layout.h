@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the pixels of a buffer are, according to its properties.
+ * Where the pixels of a frame are, according to the properties of its buffer.
  */
 #ifndef FRAME_LAYOUT_H
 #define FRAME_LAYOUT_H
@@ -14,8 +14,8 @@
 #define FRAME_SIDE_MAX 16384
 
 /**
- * struct frame_plane - one plane, checked to lie inside of the buffer
- * @offset: of the first byte in the buffer
+ * struct frame_plane - one plane, checked to lie inside of the payload
+ * @offset: of the first byte in the payload
  * @stride: bytes from one row to the next
  * @row_bytes: bytes of a row that are pixels
  * @rows: how many
@@ -28,7 +28,7 @@ struct frame_plane {
 };
 
 /**
- * struct frame_layout - a picture in a buffer
+ * struct frame_layout - a picture in a payload
  * @fourcc: DRM_FORMAT_*
  * @rate_numerator: pictures in @rate_denominator seconds
  */
@@ -45,16 +45,17 @@ struct frame_layout {
 /**
  * frame_layout_read() - reads and checks the properties of a buffer
  * @buffer: whose
+ * @payload_size: bytes of the frame
  * @layout: out
  * @message: out: what is wrong with them
  * @size: bytes of @message
  *
  * Nothing is believed: after success, all bytes of all planes lie inside of the
- * buffer.
+ * payload.
  *
  * Returns 0; -EINVAL with a message.
  */
-int frame_layout_read(const struct vbuf_buffer *buffer,
+int frame_layout_read(const struct vbuf_buffer *buffer, uint64_t payload_size,
                       struct frame_layout *layout, char *message, size_t size);
 
 /* Whether it is stored as Y, Cb and Cr */

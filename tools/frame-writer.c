@@ -324,13 +324,14 @@ static int write_png(struct frame_writer *writer, const uint8_t *data,
 /* -- any of them --------------------------------------------------------- */
 
 static int write_picture(struct frame_writer *writer,
-                         const struct vbuf_buffer *buffer, const void *data,
+                         const struct vbuf_buffer *buffer,
+                         const uint8_t *payload, uint64_t payload_size,
                          uint64_t number, char *message, size_t size)
 {
     struct frame_layout layout;
     int ret;
 
-    ret = frame_layout_read(buffer, &layout, message, size);
+    ret = frame_layout_read(buffer, payload_size, &layout, message, size);
     if (ret < 0) {
         return ret;
     }
@@ -344,8 +345,8 @@ static int write_picture(struct frame_writer *writer,
         return ret;
     }
     return writer->format == FRAME_FORMAT_PNG ?
-           write_png(writer, data, &layout, message, size) :
-           write_y4m(writer, data, &layout, message, size);
+           write_png(writer, payload, &layout, message, size) :
+           write_y4m(writer, payload, &layout, message, size);
 }
 
 int frame_writer_write(struct frame_writer *writer, uint64_t number,
@@ -353,16 +354,18 @@ int frame_writer_write(struct frame_writer *writer, uint64_t number,
                        const struct vbuf_frame *frame, char *message,
                        size_t size)
 {
+    const uint8_t *payload = (const uint8_t *)data + frame->data_offset;
     int ret;
 
     if (writer->format == FRAME_FORMAT_RAW) {
         ret = open_file(writer, number, message, size);
         if (ret == 0) {
-            ret = put(writer, (const uint8_t *)data + frame->data_offset,
-                      (size_t)frame->data_size, message, size);
+            ret = put(writer, payload, (size_t)frame->data_size, message,
+                      size);
         }
     } else {
-        ret = write_picture(writer, buffer, data, number, message, size);
+        ret = write_picture(writer, buffer, payload, frame->data_size, number,
+                            message, size);
     }
     if (ret == 0 && frame_writer_has_many_files(writer)) {
         ret = frame_writer_finish(writer);

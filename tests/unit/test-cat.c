@@ -173,7 +173,7 @@ TEST(png_of_xr24_and_ar24)
     static const char *const args[] = { "-n2", "-o", "frame-%04d.png", NULL };
     static const char *const xr24[] = {
         "fourcc=XR24", "width=13", "height=7", "plane0.offset=40",
-        "plane0.stride=64", "modifier=0", NULL
+        "plane0.stride=64", "modifier=0x0", NULL
     };
     static const char *const ar24[] = {
         "fourcc=AR24", "width=16", "height=16", NULL    /* tight */
@@ -182,11 +182,37 @@ TEST(png_of_xr24_and_ar24)
 
     give_buffer(p, 1, 40 + 6 * 64 + 13 * 4, xr24);      /* not a byte more */
     give_buffer(p, 2, 16 * 16 * 4, ar24);
-    fake_update(&p->fake, 1, 1, 100, no_properties);
-    fake_update(&p->fake, 2, 2, 100, no_properties);
+    fake_update(&p->fake, 1, 1, 40 + 6 * 64 + 13 * 4, no_properties);
+    fake_update(&p->fake, 2, 2, 16 * 16 * 4, no_properties);
     finish_cat(p, 0);
     check_png(p, "frame-0001.png", 13, 7, false, 40, 64);
     check_png(p, "frame-0002.png", 16, 16, true, 0, 64);
+    forget_program(p);
+}
+
+/* Planes are counted from the payload, not from the buffer */
+TEST(png_of_a_payload_that_starts_later)
+{
+    static const char *const args[] = { "-n2", "-o", "%d.png", NULL };
+    static const char *const xr24[] = {
+        "fourcc=XR24", "width=4", "height=4", "plane0.offset=8", NULL
+    };
+    struct program *p = start_cat(args);
+    struct virtio_buf_msg_update msg = {
+        .buffer = htole64(1),
+        .frame = { .serial = htole64(1), .data_offset = htole64(100),
+                   .data_size = htole64(72) },
+    };
+
+    give_buffer(p, 1, 4096, xr24);
+    fake_send(&p->fake, VIRTIO_BUF_MSG_UPDATE, &msg, sizeof(msg), NULL, 0, -1);
+    fake_take_release(&p->fake, 1, 1);
+    msg.frame.serial = htole64(2);
+    msg.frame.data_size = htole64(71);
+    fake_send(&p->fake, VIRTIO_BUF_MSG_UPDATE, &msg, sizeof(msg), NULL, 0, -1);
+    finish_cat(p, 1);
+    check_png(p, "1.png", 4, 4, false, 108, 16);
+    check_said(p, "does not lie inside of the frame of 71 bytes");
     forget_program(p);
 }
 
@@ -447,9 +473,11 @@ TEST(hostile_properties)
           "plane0.offset=18446744073709551552", "plane 0 " },
         { "fourcc=XR24", "width=4", "height=4", "plane0.offset=-1",
           "property plane0.offset" },
-        { "fourcc=XR24", "width=4", "height=4", "modifier=1", "tiled" },
-        { "fourcc=XR24", "width=4", "height=4", "modifier=72057594037927935",
+        { "fourcc=XR24", "width=4", "height=4", "modifier=0x1", "tiled" },
+        { "fourcc=XR24", "width=4", "height=4", "modifier=0xffffffffffffff",
           "tiled" },
+        { "fourcc=XR24", "width=4", "height=4", "codec=h264",
+          "compressed (h264)" },
         { "fourcc=YU12", "width=4", "height=4", "plane1.offset=1021",
           "plane 1 " },
         { "fourcc=YU12", "width=4", "height=4", "plane2.stride=1",
@@ -475,8 +503,8 @@ TEST(hostile_properties)
         };
 
         p = start_cat(args);
-        give_buffer(p, 1, 1024, properties);
-        fake_update(&p->fake, 1, 1, 1, no_properties);
+        give_buffer(p, 1, 4096, properties);    /* room behind the frame */
+        fake_update(&p->fake, 1, 1, 1024, no_properties);
         finish_cat(p, cases[i].message ? 1 : 0);
         if (cases[i].message) {
             check_said(p, cases[i].message);
