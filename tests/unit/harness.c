@@ -21,6 +21,10 @@
 
 #include "harness.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #define TIME_LIMIT_SECONDS 60
 #define FD_LIMIT 4096
 
@@ -123,6 +127,11 @@ __attribute__((noreturn)) static void run_child(const struct test *test)
                 after[fd] ? "was left open" : "is gone", target);
         leaked = true;
     }
+#ifdef __SANITIZE_ADDRESS__
+    if (!leaked && __lsan_do_recoverable_leak_check()) {
+        _exit(TEST_LEAKED_MEMORY);
+    }
+#endif
     exit(leaked ? TEST_LEAKED_FD : TEST_PASSED);
 }
 

@@ -18,6 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef __SANITIZE_ADDRESS__     /* GCC's name for it */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#endif
+
 struct test {
     const char *name;
     void (*run)(void);
@@ -29,6 +37,7 @@ enum {
     TEST_PASSED = 0,
     TEST_FAILED = 1,
     TEST_LEAKED_FD = 3,
+    TEST_LEAKED_MEMORY = 4,
     TEST_SKIPPED = 77,
 };
 
@@ -51,6 +60,7 @@ void test_register(struct test *test);
 /* For the tests of the harness itself */
 #define TEST_THAT_FAILS(name) TEST_EXITS_WITH(name, TEST_FAILED)
 #define TEST_THAT_LEAKS_FD(name) TEST_EXITS_WITH(name, TEST_LEAKED_FD)
+#define TEST_THAT_LEAKS_MEMORY(name) TEST_EXITS_WITH(name, TEST_LEAKED_MEMORY)
 
 __attribute__((noreturn, format(printf, 3, 4)))
 void test_fail(const char *file, int line, const char *format, ...);

@@ -66,6 +66,18 @@ TEST_THAT_LEAKS_FD(fd_of_the_runner_closed)
     close(0);
 }
 
+TEST_THAT_LEAKS_MEMORY(memory_left_allocated)
+{
+    static char *volatile kept;
+
+#ifndef __SANITIZE_ADDRESS__
+    test_skip("needs LeakSanitizer: meson setup -Db_sanitize=address");
+#endif
+    kept = malloc(100);
+    CHECK(kept);
+    kept = NULL;
+}
+
 TEST(fds_are_counted)
 {
     size_t before = test_count_fds();
