@@ -17,8 +17,10 @@ uint64_t frame_stats_now(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Values below 16 have a step each; above, the four bits behind the first one
- * choose the step */
+/*
+ * Values below 16 have a step each; above, the four bits behind the first one
+ * choose the step
+ */
 static unsigned int step_of(uint64_t us)
 {
     unsigned int exponent, step;

@@ -9,8 +9,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Latencies in microseconds, by powers of two with 16 steps each: the middle of
- * a step is at most 1/32 off */
+/*
+ * Latencies in microseconds, by powers of two with 16 steps each: the middle of
+ * a step is at most 1/32 off
+ */
 #define LATENCY_STEPS (16 * 40)
 
 struct frame_stats {

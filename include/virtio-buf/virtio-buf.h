@@ -191,14 +191,20 @@ enum {
     VBUF_EVENT_PROPERTIES = 7,
     /* The update @serial of @buffer was held for too long and is not ours */
     VBUF_EVENT_LOST = 8,
-    /* @buffer goes: let go of everything that was made of it. When the next
-     * event is asked for it is unmapped, closed, answered and freed. */
+    /*
+     * @buffer goes: let go of everything that was made of it. When the next
+     * event is asked for it is unmapped, closed, answered and freed.
+     */
     VBUF_EVENT_REMOVE = 9,
-    /* The guest was reset; each buffer has come with VBUF_EVENT_REMOVE before.
-     * @reason: VBUF_RESET_* */
+    /*
+     * The guest was reset; each buffer has come with VBUF_EVENT_REMOVE before.
+     * @reason: VBUF_RESET_*
+     */
     VBUF_EVENT_RESET = 10,
-    /* The connection has ended; @error: why, @text: in words. Buffers stay what
-     * they are until vbuf_disconnect(); nobody updates them any more. */
+    /*
+     * The connection has ended; @error: why, @text: in words. Buffers stay what
+     * they are until vbuf_disconnect(); nobody updates them any more.
+     */
     VBUF_EVENT_DISCONNECTED = 11,
 };
 
@@ -340,13 +346,17 @@ enum {
 /** vbuf_find_buffer() - the buffer with this id; NULL: there is none */
 struct vbuf_buffer *vbuf_find_buffer(const struct vbuf *vbuf, uint64_t id);
 
-/** vbuf_each_buffer() - the buffer announced after @last, with NULL the first;
- * NULL at the end */
+/**
+ * vbuf_each_buffer() - the buffer announced after @last, with NULL the first;
+ * NULL at the end
+ */
 struct vbuf_buffer *vbuf_each_buffer(const struct vbuf *vbuf,
                                      const struct vbuf_buffer *last);
 
-/** vbuf_buffer_id() - the server's name for it; none comes twice while QEMU
- * runs */
+/**
+ * vbuf_buffer_id() - the server's name for it; none comes twice while QEMU
+ * runs
+ */
 uint64_t vbuf_buffer_id(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_guest_id() - the guest's name for it; information */
@@ -355,23 +365,31 @@ uint64_t vbuf_buffer_guest_id(const struct vbuf_buffer *buffer);
 /** vbuf_buffer_size() - in bytes; the mapping has at least as many */
 uint64_t vbuf_buffer_size(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_stream() - the same for buffers of one surface, camera or pipe;
- * 0: it stands alone */
+/**
+ * vbuf_buffer_stream() - the same for buffers of one surface, camera or pipe;
+ * 0: it stands alone
+ */
 uint64_t vbuf_buffer_stream(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_serial() - of its last update, also of one from before we came;
- * 0: none */
+/**
+ * vbuf_buffer_serial() - of its last update, also of one from before we came;
+ * 0: none
+ */
 uint64_t vbuf_buffer_serial(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_context() - the same for buffers of one guest program, as far as
- * the guest tells */
+/**
+ * vbuf_buffer_context() - the same for buffers of one guest program, as far as
+ * the guest tells
+ */
 uint32_t vbuf_buffer_context(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_mode() - VBUF_MODE_* */
 uint32_t vbuf_buffer_mode(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_backing() - VBUF_BACKING_*; before VBUF_EVENT_ATTACHED what it
- * will probably be */
+/**
+ * vbuf_buffer_backing() - VBUF_BACKING_*; before VBUF_EVENT_ATTACHED what it
+ * will probably be
+ */
 uint32_t vbuf_buffer_backing(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_uuid() - 16 bytes, what the guest knows it by as well */
@@ -380,8 +398,10 @@ const uint8_t *vbuf_buffer_uuid(const struct vbuf_buffer *buffer);
 /** vbuf_buffer_application() - never NULL */
 const char *vbuf_buffer_application(const struct vbuf_buffer *buffer);
 
-/** vbuf_buffer_property() - the value as it is now, valid until the next event
- * is asked for; NULL: there is no such name */
+/**
+ * vbuf_buffer_property() - the value as it is now, valid until the next event
+ * is asked for; NULL: there is no such name
+ */
 const char *vbuf_buffer_property(const struct vbuf_buffer *buffer,
                                  const char *name);
 
@@ -400,8 +420,10 @@ size_t vbuf_buffer_property_count(const struct vbuf_buffer *buffer);
 int vbuf_buffer_property_at(const struct vbuf_buffer *buffer, size_t index,
                             const char **name, const char **value);
 
-/** vbuf_buffer_set_user_data() - keeps a pointer of the program; NULL at
- * first */
+/**
+ * vbuf_buffer_set_user_data() - keeps a pointer of the program; NULL at
+ * first
+ */
 void vbuf_buffer_set_user_data(struct vbuf_buffer *buffer, void *data);
 
 /** vbuf_buffer_user_data() - what was set */

@@ -22,8 +22,10 @@ void fake_close(struct fake *fake);
 /* Waits for a consumer on a listening socket */
 void fake_accept(struct fake *fake, int listener);
 
-/* Sends a message; its type and size are put into @fixed. @fd stays the test's;
- * -1: none */
+/*
+ * Sends a message; its type and size are put into @fixed. @fd stays the test's;
+ * -1: none
+ */
 void fake_send(struct fake *fake, uint32_t type, void *fixed, size_t fixed_size,
                const void *more, size_t more_size, int fd);
 

@@ -35,8 +35,10 @@ void start_program(struct program *p, const char *path_variable, ...);
 /* start_program() has been called; it connects and is greeted */
 void greet_program(struct program *p);
 
-/* Waits for its end; it must exit with this code. The fake server's end of the
- * connection, if there is one, is closed by the test before or behind this. */
+/*
+ * Waits for its end; it must exit with this code. The fake server's end of the
+ * connection, if there is one, is closed by the test before or behind this.
+ */
 void finish_program(struct program *p, int exit_code);
 
 /* Removes the directory */

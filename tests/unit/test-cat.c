@@ -359,8 +359,10 @@ TEST(y4m_framerates)
     }
 }
 
-/* The primary colours of BT.601 in studio range, as the standard's tables
- * have them */
+/*
+ * The primary colours of BT.601 in studio range, as the standard's tables
+ * have them
+ */
 TEST(y4m_of_rgb)
 {
     static const struct {
