@@ -6,8 +6,8 @@
  * APPLICATION_HOLDER and keeps what it gets. In each round a buffer of random
  * size is given to it and taken back, while a thread goes on writing in the
  * buffer's pages and their neighbours and misses no write. Once the buffer is
- * FREED, it is filled with a secret. The hoarder must never see that, and
- * whatever the hoarder writes then must not be seen here.
+ * FREED, it is filled with a secret. The hoarder must not see that in the next
+ * round, and what the hoarder writes then must not be seen here.
  *
  * Writes TAP; all rounds are one test.
  */
@@ -116,7 +116,7 @@ static uint32_t register_inside(int fd, uint32_t bo, size_t pages)
     return reg.args.buffer;
 }
 
-/* What the hoarder had before, and goes on writing to for a while */
+/* Of the round before. The hoarder writes to it when it has the next buffer. */
 struct loot {
     uint32_t bo;
     uint64_t *memory;
@@ -146,14 +146,13 @@ static uint64_t attack(int fd, size_t pages, struct loot *loot)
     buffer = register_inside(fd, bo, pages);
     CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
                       PATIENCE_MS));
-    /* It has come back: it has done with what it had */
-    loot_check(fd, loot);
     buffer_update(fd, buffer, (pages - 2) * page);
     if (buffer_unregister(fd, buffer) == DRM_VIRTBUF_STATE_PENDING) {
         CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0,
                           PATIENCE_MS));
     }
     writer_end(&writer);
+    loot_check(fd, loot);
 
     for (size_t i = 0; i < pages * WORDS; i++) {
         memory[i] = SECRET;
@@ -179,7 +178,6 @@ static void taking_back(void)
                       (unsigned long long)writes);
         }
     }
-    sleep_ms(1000);
     loot_check(fd, &loot);
     test_note("%u rounds, %llu writes, none lost", rounds,
               (unsigned long long)writes);

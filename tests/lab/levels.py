@@ -28,6 +28,9 @@ GUEST_LIMIT = 600
 DEBUG_LIMIT = 900
 NESTED_GUEST_LIMIT = 1200
 CLIP_FRAMES = 8
+PROOF_LIMIT = 60
+REVOKE = "virtbuf-revoke"
+REVOKE_ROUNDS = 100
 
 
 class Run:
@@ -178,6 +181,8 @@ def tasks_qtest_udmabuf(run, level):
 def guest_tasks(run, level, limit, accel, kernel) -> list:
     found = []
     for program in run.parts.host.programs("tests/guest"):
+        if program.name == REVOKE:
+            continue
         params = run.driver_guest(limit, accel, kernel)
         arguments = ["--consumer", "--holder"]
         if run.pattern(level):
@@ -203,6 +208,26 @@ def run_guest(run, level, kernel, limit):
 
 def tasks_guest_udmabuf(run, level):
     return guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
+
+
+# what the device relies on in the kernel
+
+def tasks_proofs(run, level):
+    return [{"kind": "proofs", "name": level, "params": {
+        "programs": [str(p) for p in run.parts.host.programs("docs/proofs")],
+        "limit": PROOF_LIMIT}}]
+
+
+# taking back
+
+def tasks_revoke(run, level):
+    """Somebody keeps every buffer; the guest goes on writing in it."""
+    return [{"kind": "guest_tests", "name": level, "params": dict(
+        run.driver_guest(NESTED_GUEST_LIMIT, "kvm"), program=str(program),
+        programs=[str(program)], arguments=f"--rounds {REVOKE_ROUNDS}",
+        hoarder=True, device=",release-timeout=50")}
+        for program in run.parts.host.programs("tests/guest")
+        if program.name == REVOKE]
 
 
 # end to end
@@ -247,11 +272,15 @@ LEVELS = [
           lambda run, level: run_guest(run, level, "debug", DEBUG_LIMIT)),
     Level("e2e-copy", "frames from guest to host, copied",
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
+    Level("proofs", "what the device relies on in the kernel",
+          ["qemu", "stock", "host"], None, tasks_proofs, take_cases),
     Level("qtest-udmabuf", "the device in QEMU, real /dev/udmabuf",
           ["qemu", "stock"], None, tasks_qtest_udmabuf, take_cases),
     Level("guest-udmabuf", "the driver under KVM, real /dev/udmabuf",
           ["qemu", "stock", "driver", "host"], None, tasks_guest_udmabuf,
           take_cases),
+    Level("revoke", "taking pages back from who keeps them, under KVM",
+          ["qemu", "stock", "driver", "host"], None, tasks_revoke, take_cases),
     Level("e2e-udmabuf", "frames under KVM, without a copy",
           ["qemu", "stock", "driver", "host", "media"], None,
           tasks_e2e_udmabuf, take_play),

@@ -118,10 +118,10 @@ def socket_folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
-def device_options(socket, instance, backing="auto") -> list:
+def device_options(socket, instance, backing="auto", more="") -> list:
     return ["-object", f"virtio-buf-server,id=s0,path={socket}",
             "-device", "virtio-buf-pci,server=s0,"
-            f"instance={instance},udmabuf={backing}"]
+            f"instance={instance},udmabuf={backing}{more}"]
 
 
 def make_guest(params, job, **more) -> vm.Guest:
@@ -215,14 +215,20 @@ def guest_tests(params, folder, watch=None) -> dict:
     program = pathlib.Path(params["program"])
     arguments = params.get("arguments", "")
     job = GUEST_JOB.format(program=program.name, arguments=arguments)
-    with socket_folder() as sockets, Peers(folder) as peers:
+    with socket_folder() as sockets, Peers(folder) as peers, \
+            Peers(folder) as hoarders:
         socket = sockets / "server"
         guest = make_guest(params, job, devices=device_options(
-            socket, "test", params.get("backing", "auto")),
+            socket, "test", params.get("backing", "auto"),
+            params.get("device", "")),
             boot=params.get("boot", ""), memory=params.get("memory", 1024))
         running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
         try:
             if wait_for_socket(socket, running.child):
+                if params.get("hoarder"):
+                    hoarders.start("hoarder", [
+                        sys.executable, "-B", HERE / "hoarder.py", socket,
+                        APPLICATION_HOLDER])
                 for name, application in (
                         ("consumer", APPLICATION_CONSUMER),
                         ("holder", APPLICATION_HOLDER)):
@@ -232,6 +238,7 @@ def guest_tests(params, folder, watch=None) -> dict:
                                            socket, application])
             result = running.wait(
                 watch=lambda lines: watch and lines and watch(lines[-1]))
+            seen = hoarders.problems(30)
         finally:
             running.stop()
     said = next((n for n, line in enumerate(result.output)
@@ -247,6 +254,9 @@ def guest_tests(params, folder, watch=None) -> dict:
         problem = f"{program.name}: exit status {result.status}"
     cases.append(report.Case("guest kernel and exit", report.FAILED
                              if problem else report.OK, problem))
+    if params.get("hoarder"):
+        cases.append(report.Case("the hoarder has seen nothing", report.FAILED
+                                 if seen else report.OK, " ".join(seen)))
     return {"cases": as_dicts(cases), "seconds": result.seconds}
 
 
@@ -325,13 +335,36 @@ class Look:
                 self.facts["info"] = info
 
 
+PROOF_RESULTS = {0: report.OK, 77: report.SKIPPED}
+
+
+def proofs(params, folder, watch=None) -> dict:
+    """Programs that each say whether a fact about this kernel holds."""
+    cases = []
+    for program in map(pathlib.Path, params["programs"]):
+        if watch:
+            watch(program.name)
+        done = subprocess.run(
+            [str(program)], text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            timeout=params["limit"])
+        (folder / f"{program.name}.log").write_text(done.stdout)
+        result = PROOF_RESULTS.get(done.returncode, report.FAILED)
+        wrong = [line for line in done.stdout.splitlines()
+                 if not line.startswith("yes: ")]
+        cases.append(report.Case(
+            program.name, result, "" if result == report.OK else
+            f"exit status {done.returncode}: {'; '.join(wrong)}"))
+    return {"cases": as_dicts(cases)}
+
+
 def nothing(_params, _folder, _watch=None) -> dict:
     """For the probe: that a guest comes up at all."""
     return {"cases": []}
 
 
 KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
-         "nothing": nothing}
+         "proofs": proofs, "nothing": nothing}
 
 
 def run_task(task, folder, watch=None) -> dict:
