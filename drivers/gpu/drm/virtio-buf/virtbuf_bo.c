@@ -8,6 +8,7 @@
  * shmem objects, whose pages are pinned while they are part of a buffer. Users
  * map pages by PFN, so that nobody gets references to them.
  */
+#include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
@@ -270,48 +271,120 @@ virtbuf_prime_import_sg_table(struct drm_device *drm,
 	return ERR_PTR(-EOPNOTSUPP);
 }
 
-/**
- * virtbuf_bo_pin - makes the pages stay where they are
- * @bo: the object
- *
- * Interruptible; undone by virtbuf_bo_unpin().
+/*
+ * The host writes to the pages behind the DMA API's back, so they must need no
+ * syncing at all.
  */
-int virtbuf_bo_pin(struct virtbuf_bo *bo)
+#define VIRTBUF_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
+
+static void virtbuf_bo_unmap_pages(struct virtbuf_device *vb,
+				   struct virtbuf_bo *bo)
+{
+	if (vb->dma_dev)
+		dma_unmap_sgtable(vb->dma_dev, bo->sgt, DMA_BIDIRECTIONAL,
+				  VIRTBUF_DMA_ATTRS);
+	sg_free_table(bo->sgt);
+	kfree(bo->sgt);
+	bo->sgt = NULL;
+}
+
+static int virtbuf_bo_map_pages(struct virtbuf_device *vb,
+				struct virtbuf_bo *bo)
+{
+	struct scatterlist *sg;
+	struct sg_table *sgt;
+	unsigned int i;
+	int ret;
+
+	sgt = drm_prime_pages_to_sg(vb->drm, bo->pages ?: bo->shmem.pages,
+				    virtbuf_bo_page_count(bo));
+	if (IS_ERR(sgt))
+		return PTR_ERR(sgt);
+	if (vb->dma_dev) {
+		ret = dma_map_sgtable(vb->dma_dev, sgt, DMA_BIDIRECTIONAL,
+				      VIRTBUF_DMA_ATTRS);
+		if (ret) {
+			sg_free_table(sgt);
+			kfree(sgt);
+			return ret;
+		}
+	}
+	bo->sgt = sgt;
+	if (!vb->dma_dev)
+		return 0;
+
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		/* A bounce buffer is not what the user writes to */
+		if (dma_need_sync(vb->dma_dev, sg_dma_address(sg))) {
+			virtbuf_bo_unmap_pages(vb, bo);
+			return -EOPNOTSUPP;
+		}
+	}
+	return 0;
+}
+
+static int virtbuf_bo_first_map(struct virtbuf_device *vb,
+				struct virtbuf_bo *bo)
 {
 	struct drm_gem_shmem_object *shmem = &bo->shmem;
 	int ret;
 
-	if (bo->pages)
-		return 0;
+	if (!bo->pages) {
+		ret = drm_gem_shmem_pin_locked(shmem);
+		if (ret)
+			return ret;
+		/*
+		 * Clean pages lose their contents when they are reclaimed, and
+		 * neither the host nor a mapping by PFN makes them dirty.
+		 */
+		shmem->pages_mark_dirty_on_put = true;
+	}
+	ret = virtbuf_bo_map_pages(vb, bo);
+	if (ret && !bo->pages)
+		drm_gem_shmem_unpin_locked(shmem);
+	return ret;
+}
 
-	ret = drm_gem_shmem_pin(shmem);
+/**
+ * virtbuf_bo_map - pins the pages and makes the device reach them
+ * @vb: the device, in a section of drm_dev_enter()
+ * @bo: the object
+ *
+ * However often it is called, there is one mapping. Interruptible; undone by
+ * virtbuf_bo_unmap().
+ */
+int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
+{
+	struct dma_resv *resv = bo->shmem.base.resv;
+	int ret;
+
+	ret = dma_resv_lock_interruptible(resv, NULL);
 	if (ret)
 		return ret;
-	/*
-	 * Clean pages lose their contents when they are reclaimed, and neither
-	 * the host nor a mapping by PFN makes them dirty.
-	 */
-	dma_resv_lock(shmem->base.resv, NULL);
-	shmem->pages_mark_dirty_on_put = true;
-	dma_resv_unlock(shmem->base.resv);
-	return 0;
+	if (!bo->mappings)
+		ret = virtbuf_bo_first_map(vb, bo);
+	if (!ret)
+		bo->mappings++;
+	dma_resv_unlock(resv);
+	return ret;
 }
 
 /**
- * virtbuf_bo_unpin - undoes virtbuf_bo_pin()
+ * virtbuf_bo_unmap - undoes virtbuf_bo_map()
+ * @vb: the device, not removed yet
  * @bo: the object
+ * @leak: keep the pages pinned for ever; the caller keeps its reference, too
  */
-void virtbuf_bo_unpin(struct virtbuf_bo *bo)
+void virtbuf_bo_unmap(struct virtbuf_device *vb, struct virtbuf_bo *bo,
+		      bool leak)
 {
-	if (!bo->pages)
-		drm_gem_shmem_unpin(&bo->shmem);
-}
+	struct dma_resv *resv = bo->shmem.base.resv;
 
-/**
- * virtbuf_bo_pages - the pages of a pinned object
- * @bo: the object
- */
-struct page **virtbuf_bo_pages(struct virtbuf_bo *bo)
-{
-	return bo->pages ?: bo->shmem.pages;
+	dma_resv_lock(resv, NULL);
+	if (!--bo->mappings) {
+		virtbuf_bo_unmap_pages(vb, bo);
+		if (!bo->pages && !leak)
+			drm_gem_shmem_unpin_locked(&bo->shmem);
+	}
+	dma_resv_unlock(resv);
 }

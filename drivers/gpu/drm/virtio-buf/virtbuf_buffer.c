@@ -13,11 +13,11 @@
  *
  * Answers act on the state of the buffer, never on whoever waits for it.
  */
-#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
 #include <linux/slab.h>
 
 #include <drm/drm_drv.h>
-#include <drm/drm_prime.h>
 #include <drm/drm_print.h>
 
 #include "virtbuf_drv.h"
@@ -123,102 +123,53 @@ struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
 
 /**
  * virtbuf_buffer_add_part - adds memory to a buffer that is not registered yet
+ * @vb: the device, in a section of drm_dev_enter()
  * @buffer: with less than DRM_VIRTBUF_MAX_BO_RANGES parts
- * @bo: where the memory is; the buffer takes a reference and pins it
+ * @bo: where the memory is; the buffer takes a reference and maps it
  * @offset: bytes, page aligned
  * @size: bytes, page aligned; the part lies in the BO
  */
-int virtbuf_buffer_add_part(struct virtbuf_buffer *buffer,
+int virtbuf_buffer_add_part(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer,
 			    struct virtbuf_bo *bo, u64 offset, u64 size)
 {
-	struct virtbuf_part *part = &buffer->parts[buffer->part_count];
-	struct drm_gem_object *obj = &bo->shmem.base;
-	int ret;
+	int ret = virtbuf_bo_map(vb, bo);
 
-	ret = virtbuf_bo_pin(bo);
 	if (ret)
 		return ret;
-	part->sgt = drm_prime_pages_to_sg(obj->dev, virtbuf_bo_pages(bo) +
-					  (offset >> PAGE_SHIFT),
-					  size >> PAGE_SHIFT);
-	if (IS_ERR(part->sgt)) {
-		virtbuf_bo_unpin(bo);
-		return PTR_ERR(part->sgt);
-	}
-	drm_gem_object_get(obj);
-	part->bo = bo;
-	buffer->part_count++;
+	drm_gem_object_get(&bo->shmem.base);
+	buffer->parts[buffer->part_count++] = (struct virtbuf_part) {
+		bo, offset, size
+	};
 	buffer->size += size;
 	return 0;
 }
 
-/*
- * The host writes to the pages behind the DMA API's back, so they must need no
- * syncing at all; that also keeps double mappings legal.
- */
-#define VIRTBUF_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
-
-static void virtbuf_unmap_parts(struct virtbuf_device *vb,
-				struct virtbuf_buffer *buffer,
-				unsigned int count)
-{
-	while (vb->dma_dev && count--)
-		dma_unmap_sgtable(vb->dma_dev, buffer->parts[count].sgt,
-				  DMA_BIDIRECTIONAL, VIRTBUF_DMA_ATTRS);
-}
-
-static int virtbuf_map_parts(struct virtbuf_device *vb,
-			     struct virtbuf_buffer *buffer)
-{
-	unsigned int i, j;
-	int ret;
-
-	for (i = 0; vb->dma_dev && i < buffer->part_count; i++) {
-		struct sg_table *sgt = buffer->parts[i].sgt;
-		struct scatterlist *sg;
-
-		ret = dma_map_sgtable(vb->dma_dev, sgt, DMA_BIDIRECTIONAL,
-				      VIRTBUF_DMA_ATTRS);
-		if (ret)
-			goto err;
-		for_each_sgtable_dma_sg(sgt, sg, j) {
-			/* A bounce buffer is not what the user writes to */
-			if (dma_need_sync(vb->dma_dev, sg_dma_address(sg))) {
-				i++;
-				ret = -EOPNOTSUPP;
-				goto err;
-			}
-		}
-	}
-	return 0;
-
-err:
-	virtbuf_unmap_parts(vb, buffer, i);
-	return ret;
-}
-
-static void virtbuf_free_parts(struct virtbuf_buffer *buffer)
+/* With @leak the pages stay pinned, and their objects referenced, for ever */
+static void virtbuf_free_parts(struct virtbuf_device *vb,
+			       struct virtbuf_buffer *buffer, bool leak)
 {
 	unsigned int i;
 
 	for (i = 0; i < buffer->part_count; i++) {
-		struct virtbuf_part *part = &buffer->parts[i];
+		struct virtbuf_bo *bo = buffer->parts[i].bo;
 
-		sg_free_table(part->sgt);
-		kfree(part->sgt);
-		virtbuf_bo_unpin(part->bo);
-		drm_gem_object_put(&part->bo->shmem.base);
+		virtbuf_bo_unmap(vb, bo, leak);
+		if (!leak)
+			drm_gem_object_put(&bo->shmem.base);
 	}
 	buffer->part_count = 0;
 }
 
 /**
  * virtbuf_buffer_discard - gives up a buffer that the device never heard of
- * @buffer: not mapped; the caller's reference is gone after it
+ * @vb: the device, in a section of drm_dev_enter()
+ * @buffer: the caller's reference is gone after it
  */
-void virtbuf_buffer_discard(struct virtbuf_buffer *buffer)
+void virtbuf_buffer_discard(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer)
 {
-	virtbuf_free_parts(buffer);
+	virtbuf_free_parts(vb, buffer, false);
 	virtbuf_buffer_put(buffer);
 }
 
@@ -243,29 +194,39 @@ static unsigned int virtbuf_add_range(struct virtio_buf_range *ranges,
 	return count + 1;
 }
 
-/* Returns the number of ranges, also where it is above @max */
-static unsigned int virtbuf_fill_ranges(struct virtbuf_device *vb,
-					struct virtbuf_buffer *buffer,
-					struct virtio_buf_range *ranges,
-					unsigned int max)
+static unsigned int virtbuf_sg_count(struct virtbuf_device *vb,
+				     const struct virtbuf_part *part)
 {
-	unsigned int i, j, count = 0;
+	struct sg_table *sgt = part->bo->sgt;
+
+	return vb->dma_dev ? sgt->nents : sgt->orig_nents;
+}
+
+/* As virtbuf_add_range(), for all of a part */
+static unsigned int virtbuf_add_part_ranges(struct virtbuf_device *vb,
+					    const struct virtbuf_part *part,
+					    struct virtio_buf_range *ranges,
+					    unsigned int count,
+					    unsigned int max)
+{
+	u64 skip = part->offset, left = part->size;
 	struct scatterlist *sg;
+	unsigned int i;
 
-	for (i = 0; i < buffer->part_count; i++) {
-		struct sg_table *sgt = buffer->parts[i].sgt;
+	for_each_sg(part->bo->sgt->sgl, sg, virtbuf_sg_count(vb, part), i) {
+		u64 addr = vb->dma_dev ? sg_dma_address(sg) : sg_phys(sg);
+		u64 len = vb->dma_dev ? sg_dma_len(sg) : sg->length;
 
-		if (vb->dma_dev) {
-			for_each_sgtable_dma_sg(sgt, sg, j)
-				count = virtbuf_add_range(ranges, count, max,
-							  sg_dma_address(sg),
-							  sg_dma_len(sg));
-		} else {
-			for_each_sgtable_sg(sgt, sg, j)
-				count = virtbuf_add_range(ranges, count, max,
-							  sg_phys(sg),
-							  sg->length);
+		if (skip >= len) {
+			skip -= len;
+			continue;
 		}
+		len = min(len - skip, left);
+		count = virtbuf_add_range(ranges, count, max, addr + skip, len);
+		skip = 0;
+		left -= len;
+		if (!left)
+			break;
 	}
 	return count;
 }
@@ -289,12 +250,7 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
 
-	virtbuf_unmap_parts(vb, buffer, buffer->part_count);
-	if (shared)
-		buffer->part_count = 0;
-	else
-		virtbuf_free_parts(buffer);
-
+	virtbuf_free_parts(vb, buffer, shared);
 	xa_erase(&vb->buffers, buffer->id);
 	wake_up_all(&vb->drained);
 	virtbuf_buffer_put(buffer);
@@ -378,43 +334,33 @@ out:
 	virtbuf_registration_free(registration);
 }
 
-static int virtbuf_map_ranges(struct virtbuf_device *vb,
-			      struct virtbuf_registration *registration)
+static int virtbuf_fill_ranges(struct virtbuf_device *vb,
+			       struct virtbuf_registration *registration)
 {
 	struct virtbuf_buffer *buffer = registration->buffer;
-	u32 max = vb->limits.max_ranges;
-	unsigned int i, entries = 0, count;
-	int ret;
-
-	ret = virtbuf_map_parts(vb, buffer);
-	if (ret)
-		return ret;
+	unsigned int i, max = 0, count = 0;
 
 	for (i = 0; i < buffer->part_count; i++)
-		entries += vb->dma_dev ? buffer->parts[i].sgt->nents :
-					 buffer->parts[i].sgt->orig_nents;
-	max = min(max, entries);
+		max += virtbuf_sg_count(vb, &buffer->parts[i]);
+	max = min(max, vb->limits.max_ranges);
 	registration->ranges = kvmalloc_array(max,
 					      sizeof(*registration->ranges),
 					      GFP_KERNEL_ACCOUNT);
-	ret = -ENOMEM;
 	if (!registration->ranges)
-		goto err;
+		return -ENOMEM;
 
-	count = virtbuf_fill_ranges(vb, buffer, registration->ranges, max);
-	ret = -E2BIG;
+	for (i = 0; i < buffer->part_count; i++)
+		count = virtbuf_add_part_ranges(vb, &buffer->parts[i],
+						registration->ranges, count,
+						max);
 	if (count > max)
-		goto err;
+		return -E2BIG;
 
 	registration->request.range_count = cpu_to_le32(count);
 	registration->command.out[1] = (struct virtbuf_piece) {
 		registration->ranges, count * sizeof(*registration->ranges)
 	};
 	return 0;
-
-err:
-	virtbuf_unmap_parts(vb, buffer, buffer->part_count);
-	return ret;
 }
 
 /* Gives the buffer its id and sends it, in one section: ids rise in the ring */
@@ -451,21 +397,21 @@ out:
 
 /**
  * virtbuf_buffer_register - tells the device of a buffer
- * @vb: the device
+ * @vb: the device, in a section of drm_dev_enter()
  * @registration: with its buffer and properties, and all of the request that
  *	does not follow from them
  *
  * The answer changes the state of the buffer.
  *
  * Returns 0, and @registration is the queue's; or a negative errno, and it is
- * still the caller's, its buffer unmapped.
+ * still the caller's.
  */
 int virtbuf_buffer_register(struct virtbuf_device *vb,
 			    struct virtbuf_registration *registration)
 {
 	struct virtbuf_properties *properties = registration->properties;
 	struct virtio_buf_register *request = &registration->request;
-	int ret, cookie;
+	int ret;
 
 	request->hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_REGISTER);
 	request->size = cpu_to_le64(registration->buffer->size);
@@ -479,18 +425,8 @@ int virtbuf_buffer_register(struct virtbuf_device *vb,
 		.done = virtbuf_register_done,
 	};
 
-	/* After unplug the parent device maps nothing any more */
-	if (!drm_dev_enter(vb->drm, &cookie))
-		return -ENODEV;
-	ret = virtbuf_map_ranges(vb, registration);
-	if (!ret) {
-		ret = virtbuf_send_register(vb, registration);
-		if (ret)
-			virtbuf_unmap_parts(vb, registration->buffer,
-					    registration->buffer->part_count);
-	}
-	drm_dev_exit(cookie);
-	return ret;
+	ret = virtbuf_fill_ranges(vb, registration);
+	return ret ?: virtbuf_send_register(vb, registration);
 }
 
 static void virtbuf_unregister_done(struct virtbuf_device *vb,

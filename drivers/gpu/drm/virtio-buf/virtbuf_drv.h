@@ -147,12 +147,17 @@ bool virtbuf_text_is_valid(const u8 *text, size_t len);
  * struct virtbuf_bo - guest memory that can become part of a buffer
  * @shmem: the GEM object. For dumb buffers it also has the pages.
  * @pages: BO_CREATE's pages, owned; NULL for dumb buffers
+ * @mappings: parts of buffers; while there are any, the pages are pinned and
+ *	mapped once for all of them. Under the reservation lock.
+ * @sgt: all pages, with their addresses for the device; while there are @mappings
  * @taking_back: buffers with this BO that the host was asked to give back and
  *	has not; under virtbuf_device.lock
  */
 struct virtbuf_bo {
 	struct drm_gem_shmem_object shmem;
 	struct page **pages;
+	unsigned int mappings;
+	struct sg_table *sgt;
 	unsigned int taking_back;
 };
 
@@ -169,9 +174,9 @@ virtbuf_prime_import_sg_table(struct drm_device *drm,
 			      struct dma_buf_attachment *attach,
 			      struct sg_table *sgt);
 struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size);
-int virtbuf_bo_pin(struct virtbuf_bo *bo);
-void virtbuf_bo_unpin(struct virtbuf_bo *bo);
-struct page **virtbuf_bo_pages(struct virtbuf_bo *bo);
+int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo);
+void virtbuf_bo_unmap(struct virtbuf_device *vb, struct virtbuf_bo *bo,
+		      bool leak);
 
 /* virtbuf_buffer.c */
 
@@ -228,12 +233,14 @@ struct virtbuf_update {
 
 /**
  * struct virtbuf_part - pages of a BO in a buffer
- * @bo: referenced and pinned
- * @sgt: its pages, mapped for the device if that has an IOVA space
+ * @bo: referenced and mapped
+ * @offset: of the first page, in bytes
+ * @size: bytes
  */
 struct virtbuf_part {
 	struct virtbuf_bo *bo;
-	struct sg_table *sgt;
+	u64 offset;
+	u64 size;
 };
 
 /**
@@ -313,7 +320,8 @@ struct virtbuf_registration {
 };
 
 struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file);
-int virtbuf_buffer_add_part(struct virtbuf_buffer *buffer,
+int virtbuf_buffer_add_part(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer,
 			    struct virtbuf_bo *bo, u64 offset, u64 size);
 int virtbuf_buffer_register(struct virtbuf_device *vb,
 			    struct virtbuf_registration *registration);
@@ -327,7 +335,8 @@ int virtbuf_buffer_take_error(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer);
 void virtbuf_buffers_take_back(struct virtbuf_device *vb);
 void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared);
-void virtbuf_buffer_discard(struct virtbuf_buffer *buffer);
+void virtbuf_buffer_discard(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer);
 void virtbuf_buffer_released(struct virtbuf_device *vb,
 			     struct virtbuf_buffer *buffer, u64 released);
 struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer);

@@ -271,7 +271,7 @@ static int virtbuf_add_bo_range(struct virtbuf_device *vb,
 		ret = -EBUSY;
 	spin_unlock(&vb->lock);
 	if (!ret)
-		ret = virtbuf_buffer_add_part(buffer, bo, range->offset,
+		ret = virtbuf_buffer_add_part(vb, buffer, bo, range->offset,
 					      range->size);
 	drm_gem_object_put(obj);
 	return ret;
@@ -362,7 +362,7 @@ virtbuf_buffer_of_ranges(struct virtbuf_file *file, struct drm_file *drm_file,
 					       &ranges[i]);
 
 		if (ret) {
-			virtbuf_buffer_discard(buffer);
+			virtbuf_buffer_discard(file->vb, buffer);
 			return ERR_PTR(ret);
 		}
 	}
@@ -389,6 +389,46 @@ static int virtbuf_wait_registered(struct virtbuf_file *file,
 	return ret;
 }
 
+/*
+ * Queues REGISTER of a new buffer for @handle, which is reserved already, and
+ * takes @registration. Returns the buffer with a reference, or an ERR_PTR().
+ */
+static struct virtbuf_buffer *
+virtbuf_register_ranges(struct virtbuf_file *file, struct drm_file *drm_file,
+			const struct drm_virtbuf_register *args,
+			const struct drm_virtbuf_bo_range *ranges,
+			struct virtbuf_registration *registration)
+{
+	struct virtbuf_device *vb = file->vb;
+	struct virtbuf_buffer *buffer;
+	int ret, cookie;
+
+	/* After unplug the parent device maps nothing any more */
+	if (!drm_dev_enter(vb->drm, &cookie)) {
+		virtbuf_registration_free(registration);
+		return ERR_PTR(-ENODEV);
+	}
+	buffer = virtbuf_buffer_of_ranges(file, drm_file, ranges,
+					  args->range_count);
+	if (IS_ERR(buffer)) {
+		virtbuf_registration_free(registration);
+		goto out;
+	}
+	buffer->mode = args->mode;
+	buffer->properties = virtbuf_properties_get(registration->properties);
+	registration->buffer = virtbuf_buffer_get(buffer);
+
+	ret = virtbuf_buffer_register(vb, registration);
+	if (ret) {
+		virtbuf_registration_free(registration);
+		virtbuf_buffer_discard(vb, buffer);
+		buffer = ERR_PTR(ret);
+	}
+out:
+	drm_dev_exit(cookie);
+	return buffer;
+}
+
 /**
  * virtbuf_ioctl_register - DRM_IOCTL_VIRTBUF_REGISTER
  * @drm: the DRM device
@@ -405,7 +445,6 @@ int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 	struct virtbuf_file *file = drm_file->driver_priv;
 	struct drm_virtbuf_register *args = data;
 	struct virtbuf_registration *registration;
-	struct virtbuf_device *vb = file->vb;
 	struct virtbuf_buffer *buffer;
 	u32 handle;
 	int ret;
@@ -413,32 +452,23 @@ int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 	registration = virtbuf_registration_create(file, args, ranges);
 	if (IS_ERR(registration))
 		return PTR_ERR(registration);
-	buffer = virtbuf_buffer_of_ranges(file, drm_file, ranges,
-					  args->range_count);
-	if (IS_ERR(buffer)) {
-		virtbuf_registration_free(registration);
-		return PTR_ERR(buffer);
-	}
-	buffer->mode = args->mode;
-	buffer->properties = virtbuf_properties_get(registration->properties);
-	registration->buffer = virtbuf_buffer_get(buffer);
 
 	/* Reserved before anything is shared, filled when all is well */
 	ret = xa_alloc(&file->handles, &handle, NULL, xa_limit_31b,
 		       GFP_KERNEL_ACCOUNT);
-	if (ret)
-		goto err_registration;
-	ret = virtbuf_buffer_register(vb, registration);
-	if (ret)
-		goto err_handle;
-
-	ret = virtbuf_wait_registered(file, buffer);
 	if (ret) {
-		virtbuf_buffer_orphan(vb, buffer);
-		xa_erase(&file->handles, handle);
-		virtbuf_buffer_put(buffer);
+		virtbuf_registration_free(registration);
 		return ret;
 	}
+	buffer = virtbuf_register_ranges(file, drm_file, args, ranges,
+					 registration);
+	if (IS_ERR(buffer)) {
+		ret = PTR_ERR(buffer);
+		goto err_handle;
+	}
+	ret = virtbuf_wait_registered(file, buffer);
+	if (ret)
+		goto err_buffer;
 
 	args->buffer = handle;
 	args->backing = buffer->backing;
@@ -449,11 +479,11 @@ int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 	xa_store(&file->handles, handle, buffer, GFP_KERNEL);
 	return 0;
 
+err_buffer:
+	virtbuf_buffer_orphan(file->vb, buffer);
+	virtbuf_buffer_put(buffer);
 err_handle:
 	xa_erase(&file->handles, handle);
-err_registration:
-	virtbuf_registration_free(registration);
-	virtbuf_buffer_discard(buffer);
 	return ret;
 }
 
