@@ -13,6 +13,7 @@ import steps
 NEEDS = {
     "qemu-source": 0.8,
     "qemu-compile": 0.6,
+    "qemu-asan-source": 0.7,
     "qemu-asan-compile": 2.2,
     "root": 1.5,
     "linux-source": 1.9,

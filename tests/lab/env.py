@@ -198,9 +198,8 @@ def run(cmd, log, on_line=None, limit=None, append=True, **more):
     """
     cmd = [str(c) for c in cmd]
     start = time.monotonic()
-    with open(log, "ab" if append else "wb") as out:
+    with open(log, "ab" if append else "wb", buffering=0) as out:
         out.write(f"$ {' '.join(cmd)}\n".encode())
-        out.flush()
         child = subprocess.Popen(cmd, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT,
@@ -221,7 +220,6 @@ def run(cmd, log, on_line=None, limit=None, append=True, **more):
             stop_group(child)
             note = f"stopped after {limit} seconds"
             out.write(note.encode() + b"\n")
-            out.flush()
             raise CommandFailed(cmd, note, log, tail_of(log)) from None
         except BaseException:
             stop_group(child)

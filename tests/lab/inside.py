@@ -24,7 +24,14 @@ def run_job(folder):
     """Inside the host VM: every task, each result as soon as it is there."""
     for task in json.loads((folder / "job.json").read_text()):
         env.say(f"lab: task {task['name']}")
-        result = tasks.run_task(task, folder / task["name"])
+        last = []
+
+        def tell(line, name=task["name"], last=last):
+            """Each news once, for the progress line outside."""
+            if last != [line]:
+                last[:] = [line]
+                env.say(f"lab: {name}: {line}")
+        result = tasks.run_task(task, folder / task["name"], tell)
         path = folder / task["name"] / "result.json"
         path.write_text(json.dumps(result))
 

@@ -139,6 +139,20 @@ def copy_tree(source, target):
     fresh.rename(target)
 
 
+def copy_kept(source, target):
+    """A second tree like a kept one, with what is known about it."""
+    forget(target)
+    fresh = target.with_name(target.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    old, new = Tree(source), Tree(target)
+    if old.aside.exists():
+        shutil.copytree(old.aside, new.aside)
+    if old.manifest.exists():
+        shutil.copyfile(old.manifest, new.manifest)
+    shutil.copytree(source, fresh, symlinks=True)
+    fresh.rename(target)
+
+
 def forget(target):
     """Remove a tree and what is known about it."""
     tree = Tree(target)

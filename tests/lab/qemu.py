@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU: its source with our files in it, two builds, and what they leave.
 
-Owns src/qemu, build/qemu, build/qemu-asan and out/qemu-*.  A finished build
+Owns src/qemu*, build/qemu* and out/qemu*.  A finished build
 is copied to out/NAME-KEY, which nothing changes afterwards, so that running
 tests never meet a half-linked binary of a lab that builds beside them.
 """
@@ -13,9 +13,8 @@ import shutil
 
 import env
 import overlay
-from steps import Step
+from steps import Step, locked
 
-BUILDS = ("qemu", "qemu-asan")
 TARGETS = ("qemu-system-x86_64", "tests/qtest/qos-test")
 FIRMWARE = (
     ("/usr/share/seabios", ("bios-256k.bin", "bios.bin")),
@@ -30,8 +29,11 @@ class Qemu:
         self.lab, self.apt = lab, apt
         self.src = lab.cache / "src" / "qemu"
         self.given = os.environ.get("QEMU_SRC")
-        self.tree = overlay.Tree(self.src)
-        self.ours = ""
+        self.ours = {}
+
+    def tree_of(self, build) -> overlay.Tree:
+        """Each build has a tree of its own: neither waits for the other."""
+        return overlay.Tree(self.src.with_name(build))
 
     # what goes into the tree
 
@@ -82,15 +84,15 @@ class Qemu:
             return env.digest("given", os.path.realpath(self.given), version)
         return env.digest("debian", 1)
 
-    def overlay_key(self) -> str:
+    def overlay_key(self, build) -> str:
         """What our files were when they were last looked at, see refresh."""
-        if not self.ours:
-            self.refresh()
-        return self.ours
+        if build not in self.ours:
+            self.refresh(build)
+        return self.ours[build]
 
-    def refresh(self):
+    def refresh(self, build):
         top = self.lab.top
-        self.ours = env.digest(
+        self.ours[build] = env.digest(
             self.source_key(), env.tree_digest(
                 top / "hw", top / "include", top / "qapi", top / "Kconfig",
                 top / "patches" / "qemu", top / "tests" / "qtest",
@@ -117,7 +119,8 @@ class Qemu:
                           compiler.name, self.meson_key())
 
     def compile_key(self, build) -> str:
-        return env.digest(self.configure_key(build), self.overlay_key())
+        return env.digest(self.configure_key(build),
+                          self.overlay_key(build))
 
     # meson, which Debian 12 has too old
 
@@ -164,32 +167,39 @@ class Qemu:
             env.run(["dpkg-source", "--no-check", "-x", dsc, fresh],
                     self.lab.log_path("qemu-source"))
             fresh.rename(self.src)
-        for build in BUILDS:
+        shutil.rmtree(self.lab.cache / "build" / "qemu", ignore_errors=True)
+
+    def copy_source(self, build):
+        def action(progress):
+            with locked(self.lab, "qemu",
+                        lambda text: progress.note(text, force=True)):
+                overlay.copy_kept(self.src, self.src.with_name(build))
             shutil.rmtree(self.lab.cache / "build" / build,
                           ignore_errors=True)
+        return action
 
-    def apply_overlay(self):
+    def apply_overlay(self, build):
         """Done in the same hold of the lock as what uses the tree, so that
         another lab with newer files cannot come between."""
-        self.refresh()
-        self.tree.apply(self.overlay_files(), self.patches(),
-                        self.lab.log_path("qemu-overlay"))
+        self.refresh(build)
+        self.tree_of(build).apply(self.overlay_files(), self.patches(),
+                                  self.lab.log_path(f"{build}-overlay"))
 
     def configure(self, build):
         def action(progress):
-            self.apply_overlay()
+            self.apply_overlay(build)
             progress.note("configure", force=True)
             folder = self.lab.cache / "build" / build
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            env.run([self.src / "configure"] + self.configure_line(build),
+            env.run([self.src.with_name(build) / "configure"] + self.configure_line(build),
                     self.lab.log_path(f"{build}-configure"), append=False,
                     cwd=folder, env=self.meson_env())
         return action
 
     def compile(self, build):
         def action(progress):
-            self.apply_overlay()
+            self.apply_overlay(build)
             folder = self.lab.cache / "build" / build
             env.run(["ninja", "-j", str(self.lab.jobs)] + list(TARGETS),
                     self.lab.log_path(f"{build}-compile"), append=False,
@@ -227,14 +237,19 @@ class Qemu:
     def steps(self, builds=("qemu",)) -> list:
         steps = self.meson_steps() + self.source_steps()
         for build in builds:
-            name = ("QEMU" if build == "qemu" else "QEMU with sanitizers")
+            name = "QEMU"
+            if build != "qemu":
+                name = "QEMU with sanitizers"
+                steps.append(Step(
+                    f"{name}: source", f"{build}-source", self.source_key,
+                    self.copy_source(build), lock=build, estimate=0.3))
             steps += [
                 Step(f"{name}: configure", f"{build}-configure",
                      lambda b=build: self.configure_key(b),
-                     self.configure(build), lock="qemu", estimate=0.5),
+                     self.configure(build), lock=build, estimate=0.5),
                 Step(f"{name}: compile", f"{build}-compile",
                      lambda b=build: self.compile_key(b),
-                     self.compile(build), lock="qemu",
+                     self.compile(build), lock=build,
                      estimate=6.0 if build == "qemu" else 7.0)]
         return steps
 

@@ -367,6 +367,15 @@ class Overlay(Scratch):
         with self.assertRaises(env.CommandFailed):
             self.tree.apply({}, [self.patch], self.log)
 
+    def test_a_second_tree_knows_what_was_changed_in_the_first(self):
+        self.tree.apply({"new.c": b"n"}, [self.patch], self.log)
+        other = self.folder / "other"
+        overlay.copy_kept(self.root, other)
+        overlay.Tree(other).apply({}, [], self.log)
+        self.assertEqual((other / "Makefile").read_text(), "one\ntwo\n")
+        self.assertFalse((other / "new.c").exists())
+        self.assertEqual(self.text(), "one\ntwo\nthree\n")
+
     def test_the_kernels_header_as_qemu_takes_it(self):
         self.assertEqual(
             overlay.portable("#include <linux/types.h>\n__le32 a; __u8 b; "

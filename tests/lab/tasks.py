@@ -85,7 +85,8 @@ def qtest(params, folder, watch=None) -> dict:
     try:
         env.run(command, log, append=False, cwd=qemu, env=qtest_env(qemu),
                 limit=params["limit"],
-                on_line=lambda line: watch and watch(line))
+                on_line=lambda line: watch and report.CASE.match(line)
+                and watch(short_qtest(line)))
     except env.CommandFailed as error:
         status = str(error.status)
     lines = log.read_text(errors="replace").splitlines()
