@@ -330,6 +330,22 @@ static void test_shared_server(void *obj, void *data, QGuestAllocator *alloc)
     place_clear(&place);
 }
 
+/* Zero-copy that is demanded, and cannot be: says what to do about it */
+static void test_device(void *obj, void *data, QGuestAllocator *alloc)
+{
+    check_refused("pc -device virtio-buf-pci,udmabuf=on,udmabuf-device=/none",
+                  "udmabuf=on: Could not open '/none'");
+    check_refused("pc -device virtio-buf-pci,udmabuf=on,"
+                  "udmabuf-device=/dev/null", "'/dev/null' is not udmabuf");
+    check_refused("pc -device virtio-buf-pci,udmabuf=on,strict-readonly=on",
+                  "strict-readonly=on does not go with udmabuf=on");
+    if (qvirtio_buf_zero_copy()) {
+        check_refused("pc -device virtio-buf-pci,udmabuf=on",
+                      "add -object memory-backend-memfd,id=mem,size=...,"
+                      "share=on and -machine memory-backend=mem");
+    }
+}
+
 /* Many faults are few lines */
 static void test_log(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -380,6 +396,7 @@ static void register_virtio_buf_object_test(void)
     qos_add_test("object/fd", "virtio-buf", test_fd, &opts);
     qos_add_test("object/shared-server", "virtio-buf", test_shared_server,
                  &opts);
+    qos_add_test("object/device", "virtio-buf", test_device, &opts);
     qos_add_test("object/log", "virtio-buf", test_log, &opts);
 }
 
