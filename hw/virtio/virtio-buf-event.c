@@ -7,8 +7,8 @@
  * its buffer at the time when the guest asks. Invariant: a buffer is in
  * s->with_news exactly while buffer->news is not zero. The configuration
  * interrupt is raised when the guest had drained the set and it gets its first
- * member, not once for each of them; while the VM is stopped it is kept until
- * the VM runs.
+ * member, not once for each of them; before DRIVER_OK and while the VM is
+ * stopped it is kept until there is somebody to hear it.
  *
  * Main loop or vCPU thread, under the BQL.
  */
@@ -21,12 +21,13 @@
 
 void virtio_buf_config_changed(VirtIOBuf *s)
 {
-    if (!runstate_is_running()) {
-        s->config_changed = true;
-        return;
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+
+    s->config_changed = !runstate_is_running() ||
+                        !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK);
+    if (!s->config_changed) {
+        virtio_notify_config(vdev);
     }
-    s->config_changed = false;
-    virtio_notify_config(VIRTIO_DEVICE(s));
 }
 
 void virtio_buf_news(VirtIOBufBuffer *buffer, uint32_t flags)

@@ -7,7 +7,12 @@
 #define trace_virtio_buf_consumer_add(...) ((void)0)
 #define trace_virtio_buf_consumer_remove(...) ((void)0)
 #define trace_virtio_buf_detach(...) ((void)0)
+#define trace_virtio_buf_freed(...) ((void)0)
+#define trace_virtio_buf_get_consumers(...) ((void)0)
+#define trace_virtio_buf_get_events(...) ((void)0)
+#define trace_virtio_buf_news(...) ((void)0)
 #define trace_virtio_buf_overtaken(...) ((void)0)
 #define trace_virtio_buf_release(...) ((void)0)
+#define trace_virtio_buf_revoke(s, held, done) ((void)(done))
 
 #endif /* TRACE_H */

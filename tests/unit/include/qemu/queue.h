@@ -11,6 +11,10 @@
 #define QTAILQ_EMPTY TAILQ_EMPTY
 #define QTAILQ_FIRST TAILQ_FIRST
 #define QTAILQ_FOREACH TAILQ_FOREACH
+#define QTAILQ_FOREACH_SAFE(var, head, field, next_var)         \
+    for ((var) = TAILQ_FIRST(head);                             \
+         (var) && ((next_var) = TAILQ_NEXT(var, field), 1);     \
+         (var) = (next_var))
 #define QTAILQ_INSERT_HEAD TAILQ_INSERT_HEAD
 #define QTAILQ_INSERT_TAIL TAILQ_INSERT_TAIL
 #define QTAILQ_INSERT_AFTER TAILQ_INSERT_AFTER

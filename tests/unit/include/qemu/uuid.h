@@ -7,4 +7,6 @@ typedef struct QemuUUID {
     uint8_t data[16];
 } QemuUUID;
 
+void qemu_uuid_generate(QemuUUID *uuid);
+
 #endif /* QEMU_UUID_H */
