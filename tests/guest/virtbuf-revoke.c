@@ -29,8 +29,11 @@
 #define COUNTERS        0x100000000ull
 #define PATIENCE_MS     30000
 
+/* Each access is one in the page that is there now, none is kept or merged */
+typedef volatile uint64_t word; /* hence volatile */
+
 struct writer {
-    volatile uint64_t *memory;
+    word *memory;
     size_t pages;
     uint64_t rounds;            /* all counters are there, or one before */
     uint64_t lost;
@@ -51,12 +54,12 @@ static void *write_on(void *opaque)
         uint64_t expected = COUNTERS + writer->rounds;
 
         for (size_t i = 0; i < writer->pages; i++) {
-            volatile uint64_t *first = writer->memory + i * WORDS;
-            volatile uint64_t *last = first + WORDS - 1;
+            word *first = writer->memory + i * WORDS;
+            word *last = first + WORDS - 1;
 
             if (*first != expected || *last != expected) {
                 writer->lost++;
-                test_note("page %zu of %zu: %#llx and %#llx, not %#llx", i,
+                test_note("page %zu of %zu: %llx and %llx, not %llx", i,
                           writer->pages, (unsigned long long)*first,
                           (unsigned long long)*last,
                           (unsigned long long)expected);
