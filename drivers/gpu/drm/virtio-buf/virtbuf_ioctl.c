@@ -8,6 +8,7 @@
  * can fail any more, because the DRM core copies them back after errors, too.
  * Waits for the host end with it: by its answer, by the watchdog or by unplug.
  */
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -15,7 +16,6 @@
 
 #include <drm/drm_drv.h>
 #include <drm/drm_gem.h>
-#include <drm/drm_utils.h>
 
 #include "virtbuf_drv.h"
 
@@ -637,6 +637,28 @@ static int virtbuf_get_wait(struct virtbuf_file *file,
 	return virtbuf_check_wait_item(file->vb, wait->buffer, item);
 }
 
+/*
+ * Waits until virtbuf_look() has an answer, and returns it. Never ends early: a
+ * timeout in jiffies could, where ticks come late.
+ */
+static int virtbuf_wait_until(struct virtbuf_file *file,
+			      struct virtbuf_wait *waits, u32 count, bool all,
+			      s64 timeout_ns)
+{
+	struct virtbuf_device *vb = file->vb;
+	int found = virtbuf_look(vb, waits, count, all);
+	s64 now = ktime_get_ns();
+	int ret;
+
+	if (found != -ETIME || timeout_ns <= now)
+		return found;
+	ret = wait_event_interruptible_hrtimeout(file->wait,
+						 (found = virtbuf_look(vb, waits, count, all)) !=
+						 -ETIME,
+						 ns_to_ktime(timeout_ns - now));
+	return ret ?: found;
+}
+
 /**
  * virtbuf_ioctl_wait - DRM_IOCTL_VIRTBUF_WAIT
  * @drm: the DRM device
@@ -648,9 +670,7 @@ int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 {
 	struct virtbuf_file *file = drm_file->driver_priv;
 	struct drm_virtbuf_wait *args = data;
-	bool all = args->flags & DRM_VIRTBUF_WAIT_ALL;
 	struct virtbuf_wait *waits;
-	long left;
 	u32 i;
 	int ret = 0;
 
@@ -664,23 +684,15 @@ int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 		return -ENOMEM;
 	for (i = 0; i < args->count && !ret; i++)
 		ret = virtbuf_get_wait(file, args, i, &waits[i]);
-	if (ret)
-		goto out;
-
-	left = wait_event_interruptible_timeout(file->wait,
-						(ret = virtbuf_look(file->vb,
-								    waits,
-								    args->count,
-								    all)) !=
-						-ETIME,
-						drm_timeout_abs_to_jiffies(args->timeout_ns));
-	if (left < 0) {
-		ret = left;
-	} else if (ret >= 0) {
+	if (!ret)
+		ret = virtbuf_wait_until(file, waits, args->count,
+					 args->flags & DRM_VIRTBUF_WAIT_ALL,
+					 args->timeout_ns);
+	if (ret >= 0) {
 		args->first = ret;
 		ret = 0;
 	}
-out:
+
 	for (i = 0; i < args->count && waits[i].buffer; i++)
 		virtbuf_buffer_put(waits[i].buffer);
 	kfree(waits);
