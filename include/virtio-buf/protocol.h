@@ -3,13 +3,15 @@
  * virtio-buf: what consumers and the server say to each other.
  *
  * A SOCK_STREAM unix socket. Each message is a struct virtio_buf_msg and what
- * belongs to its type; messages are VIRTIO_BUF_MSG_MAX bytes at most. Everything
- * is little-endian. Only VIRTIO_BUF_MSG_ATTACHED carries a file descriptor, one,
- * on its first byte. docs/interop/virtio-buf.rst is the normative text.
+ * belongs to its type; messages are VIRTIO_BUF_MSG_MAX bytes at most.
+ * Everything is little-endian. Only VIRTIO_BUF_MSG_ATTACHED carries a file
+ * descriptor, one, on its first byte. docs/interop/virtio-buf.rst is the
+ * normative text.
  *
  * Both sides start with HELLO; a side that gets anything else first, a wrong
  * magic or an unknown major version, disconnects. Undefined flags and reserved
- * fields are zero. A consumer that breaks a rule is sent ERROR and disconnected.
+ * fields are zero. A consumer that breaks a rule is sent ERROR and then
+ * disconnected.
  *
  * Property records, frames and what follows them are those of the guest ABI,
  * <linux/virtio_buf.h>.
@@ -192,7 +194,7 @@ struct virtio_buf_msg_buffer {
     __u8 application[VIRTIO_BUF_NAME_SIZE];
 };
 
-/* struct virtio_buf_msg_attach.flags and struct virtio_buf_msg_attached.flags */
+/* flags of struct virtio_buf_msg_attach and struct virtio_buf_msg_attached */
 #define VIRTIO_BUF_ATTACH_WRITER        (1 << 0)
 
 /**
@@ -200,7 +202,8 @@ struct virtio_buf_msg_buffer {
  * @msg: VIRTIO_BUF_MSG_ATTACH
  * @buffer: one buffer; or 0: all of @stream, also those that come later
  * @stream: not 0 when @buffer is 0, else 0
- * @flags: VIRTIO_BUF_ATTACH_WRITER to write to a VIRTIO_BUF_ACCESS_WRITER buffer
+ * @flags: VIRTIO_BUF_ATTACH_WRITER to write, to a VIRTIO_BUF_ACCESS_WRITER
+ *      buffer
  * @reserved: zero
  *
  * Answered by ATTACHED or REFUSED for each. A buffer that is attached already,
@@ -282,8 +285,9 @@ struct virtio_buf_msg_update {
 
 /**
  * struct virtio_buf_msg_release - the consumer will not read this again
- * @msg: VIRTIO_BUF_MSG_RELEASE, or from the server VIRTIO_BUF_MSG_LOST: held for
- *      longer than the hold timeout, the contents are no longer the consumer's
+ * @msg: VIRTIO_BUF_MSG_RELEASE, or from the server VIRTIO_BUF_MSG_LOST: held
+ *      for longer than the hold timeout, the contents are no longer the
+ *      consumer's
  * @buffer: an attached buffer; one that went meanwhile is no error
  * @serial: of an UPDATE that was sent for it, and of all before it; one that is
  *      released already is no error
@@ -298,7 +302,8 @@ struct virtio_buf_msg_release {
  * struct virtio_buf_msg_written - the writer's contents may be read
  * @msg: VIRTIO_BUF_MSG_WRITTEN
  * @buffer: a buffer that this consumer is the writer of
- * @frame: what the guest gets; @frame.serial is the writer's own, above its last
+ * @frame: what the guest gets; @frame.serial is the writer's own, above its
+ *      last
  */
 struct virtio_buf_msg_written {
     struct virtio_buf_msg msg;

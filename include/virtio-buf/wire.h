@@ -27,7 +27,8 @@
  *
  * Never blocks (MSG_DONTWAIT) and is restarted after signals. The kernel does
  * not merge the bytes of two messages that carry fds, so at most one message's
- * fds arrive at a time; bytes without fds that came before are merged with them.
+ * fds arrive at a time; bytes without fds that came before are merged with
+ * them.
  *
  * Returns the number of bytes, 0 at the end of the stream, -EAGAIN, or -errno:
  * -EPROTO when there came more fds than the caller takes, or the kernel had to
@@ -55,7 +56,7 @@ ssize_t virtio_buf_send(int sock, const struct iovec *iov, size_t iov_count,
  * @buf: owned by the caller, VIRTIO_BUF_MSG_MAX bytes, 8-aligned
  * @start: where the next message starts
  * @end: where the received bytes end
- * @fd: came with the bytes that are not consumed yet, owned by the reader; or -1
+ * @fd: came with the bytes that are not consumed yet, the reader's; or -1
  */
 struct virtio_buf_reader {
     uint8_t *buf;
@@ -73,8 +74,8 @@ void virtio_buf_reader_clear(struct virtio_buf_reader *reader);
  * @reader: state between calls
  * @sock: the socket
  * @take_fds: whether an fd may come at all
- * @msg: out: the message inside @reader's buffer, valid until the next call; its
- *      type is known and its size is virtio_buf_msg_min_size(), or between that
+ * @msg: out: the message inside @reader's buffer, valid until the next call;
+ *      its type is known and its size is virtio_buf_msg_min_size(), or between that
  *      and the maximum where something may follow the fixed part; else -EPROTO
  * @fd: out: the fd that rode on it, the caller's; or -1. An fd on another
  *      message than a VIRTIO_BUF_MSG_ATTACHED or behind its header, or an
@@ -103,7 +104,7 @@ bool virtio_buf_text_valid(const uint8_t *text, size_t len);
 bool virtio_buf_name_valid(const uint8_t *name, bool may_be_empty);
 
 /**
- * struct virtio_buf_property_view - a record, inside the list that it was read of
+ * struct virtio_buf_property_view - a record, inside the list it was read of
  * @name: @name_len bytes, no NUL behind
  * @value: @value_len bytes, no NUL behind
  * @name_len: 1 to 255
@@ -135,8 +136,8 @@ int virtio_buf_property_next(const uint8_t *list, size_t size, size_t *pos,
  * @list: the records, 8-aligned
  * @size: bytes of all of them
  *
- * Returns the number of records, or -EINVAL for a bad record, a name that occurs
- * twice, or more than VIRTIO_BUF_MAX_PROPERTY_BYTES.
+ * Returns the number of records, or -EINVAL for a bad record, a name that
+ * occurs twice, or more than VIRTIO_BUF_MAX_PROPERTY_BYTES.
  */
 int virtio_buf_properties_check(const uint8_t *list, size_t size);
 

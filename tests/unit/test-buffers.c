@@ -91,18 +91,42 @@ TEST(bad_buffer)
         s = open_subscribed();
         msg = good_buffer();
         switch (wrong) {
-        case 0: msg.buffer = 0; break;
-        case 1: msg.size = 0; break;
-        case 2: msg.backing = 2; break;
-        case 3: msg.mode = 3; break;
-        case 4: msg.access = 2; break;
-        case 5: msg.reserved = 1; break;
-        case 6: msg.reserved2 = 1; break;
-        case 7: msg.property_bytes = htole32(8); break;
-        case 8: msg.application[0] = '\0'; break;
-        case 9: msg.application[0] = 0xff; break;
-        case 10: memset(msg.application, 'x', 64); break;
-        case 11: msg.application[63] = 'x'; break;
+        case 0:
+            msg.buffer = 0;
+            break;
+        case 1:
+            msg.size = 0;
+            break;
+        case 2:
+            msg.backing = 2;
+            break;
+        case 3:
+            msg.mode = 3;
+            break;
+        case 4:
+            msg.access = 2;
+            break;
+        case 5:
+            msg.reserved = 1;
+            break;
+        case 6:
+            msg.reserved2 = 1;
+            break;
+        case 7:
+            msg.property_bytes = htole32(8);
+            break;
+        case 8:
+            msg.application[0] = '\0';
+            break;
+        case 9:
+            msg.application[0] = 0xff;
+            break;
+        case 10:
+            memset(msg.application, 'x', 64);
+            break;
+        case 11:
+            msg.application[63] = 'x';
+            break;
         case 12:
             more = sizeof(list);    /* no record: not padded with zeros */
             list[15] = 1;
@@ -309,10 +333,18 @@ TEST(bad_attached)
         fake_buffer(&s->fake, &(struct fake_buffer) { .id = 1, .size = PAGE });
         expect(s, VBUF_EVENT_BUFFER, 1);
         switch (wrong) {
-        case 0: msg.buffer = htole64(2); break;
-        case 1: msg.size = htole64(PAGE - 1); break;
-        case 2: msg.backing = htole32(2); break;
-        case 3: msg.flags = htole32(2); break;
+        case 0:
+            msg.buffer = htole64(2);
+            break;
+        case 1:
+            msg.size = htole64(PAGE - 1);
+            break;
+        case 2:
+            msg.backing = htole32(2);
+            break;
+        case 3:
+            msg.flags = htole32(2);
+            break;
         case 4:
             fake_attached(&s->fake, 1, PAGE, 0, fd);
             expect(s, VBUF_EVENT_ATTACHED, 1);
@@ -432,9 +464,15 @@ TEST(bad_update)
         s = open_subscribed();
         give_buffer(s, 1, VBUF_MODE_LATEST);
         switch (wrong) {
-        case 0: fake_update(&s->fake, 2, 1, PAGE, no_properties); break;
-        case 1: fake_update(&s->fake, 1, 0, PAGE, no_properties); break;
-        case 2: fake_update(&s->fake, 1, 1, PAGE + 1, no_properties); break;
+        case 0:
+            fake_update(&s->fake, 2, 1, PAGE, no_properties);
+            break;
+        case 1:
+            fake_update(&s->fake, 1, 0, PAGE, no_properties);
+            break;
+        case 2:
+            fake_update(&s->fake, 1, 1, PAGE + 1, no_properties);
+            break;
         case 3:
             fake_update(&s->fake, 1, 9, PAGE, no_properties);
             expect(s, VBUF_EVENT_UPDATE, 1);

@@ -507,7 +507,7 @@ TEST(hostile_properties)
         p = start_cat(args);
         give_buffer(p, 1, 4096, properties);    /* room behind the frame */
         fake_update(&p->fake, 1, 1, 1024, no_properties);
-        finish_cat(p, cases[i].message ? 1 : 0);
+        finish_cat(p, !!cases[i].message);
         if (cases[i].message) {
             check_said(p, cases[i].message);
         }
