@@ -75,8 +75,9 @@ void virtio_buf_reader_clear(struct virtio_buf_reader *reader);
  * @sock: the socket
  * @take_fds: whether an fd may come at all
  * @msg: out: the message inside @reader's buffer, valid until the next call;
- *      its type is known and its size is virtio_buf_msg_min_size(), or between that
- *      and the maximum where something may follow the fixed part; else -EPROTO
+ *      its type is known and its size is virtio_buf_msg_min_size(), or between
+ *      that and the maximum where something may follow the fixed part; else
+ *      -EPROTO
  * @fd: out: the fd that rode on it, the caller's; or -1. An fd on another
  *      message than a VIRTIO_BUF_MSG_ATTACHED or behind its header, or an
  *      ATTACHED without, is -EPROTO. NULL if !@take_fds
@@ -99,8 +100,10 @@ size_t virtio_buf_msg_min_size(uint32_t type);
 /* Valid UTF-8 without NUL */
 bool virtio_buf_text_valid(const uint8_t *text, size_t len);
 
-/* A VIRTIO_BUF_NAME_SIZE field: text, not empty unless @may_be_empty, only NULs
- * behind the first NUL, at least one */
+/*
+ * A VIRTIO_BUF_NAME_SIZE field: text, not empty unless @may_be_empty, only NULs
+ * behind the first NUL, at least one
+ */
 bool virtio_buf_name_valid(const uint8_t *name, bool may_be_empty);
 
 /**
@@ -144,8 +147,10 @@ int virtio_buf_properties_check(const uint8_t *list, size_t size);
 /* Bytes of an encoded record; 0 if the lengths are out of bounds */
 size_t virtio_buf_property_size(size_t name_len, size_t value_len);
 
-/* Writes a record to @to, which has virtio_buf_property_size() bytes; returns
- * that size. Lengths and text are the caller's to check. */
+/*
+ * Writes a record to @to, which has virtio_buf_property_size() bytes; returns
+ * that size. Lengths and text are the caller's to check.
+ */
 size_t virtio_buf_property_put(uint8_t *to,
                                const struct virtio_buf_property_view *view);
 
