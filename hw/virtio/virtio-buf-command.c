@@ -436,7 +436,8 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
 
     cmd.size = iov_to_buf(elem->out_sg, elem->out_num, 0, s->request,
                           s->request_capacity);
-    if (cmd.size < sizeof(*cmd.request) || in_size < sizeof(struct virtio_buf_response)) {
+    if (cmd.size < sizeof(*cmd.request) ||
+        in_size < sizeof(struct virtio_buf_response)) {
         return 0;
     }
     number = le32_to_cpu(cmd.request->type);

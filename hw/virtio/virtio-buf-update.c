@@ -12,9 +12,9 @@
  *   EVERY     it waits for each consumer; the buffer is BUSY until released
  *
  * Hand-off updates of one stream reach consumers by rising serial, also where
- * copying one takes longer than copying the next. Properties that come with an update
- * reach consumers with it, and never after newer ones. Nothing is allocated
- * for an update but when it is larger than all before it.
+ * copying one takes longer than copying the next. Properties that come with an
+ * update reach consumers with it, and never after newer ones. Nothing is
+ * allocated for an update but when it is larger than all before it.
  *
  * Under the BQL. Frames were checked by virtio_buf_frame_parse().
  */
