@@ -178,6 +178,11 @@ def tasks_qtest_udmabuf(run, level):
 
 # guest
 
+# The tests fill the device again and again, and some fill its memory: with its
+# default limits that takes minutes, or a larger guest.
+SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
+
+
 def guest_tasks(run, level, limit, accel, kernel) -> list:
     found = []
     for program in run.parts.host.programs("tests/guest"):
@@ -190,7 +195,7 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
         if kernel == "debug":
             arguments.append("--time-limit 240")
         params.update(program=str(program), programs=[str(program)],
-                      arguments=" ".join(arguments),
+                      arguments=" ".join(arguments), device=SMALL_LIMITS,
                       boot="loglevel=7" if kernel == "debug" else "")
         found.append({"kind": "guest_tests", "params": params,
                       "name": f"{level}-{program.name}"})
