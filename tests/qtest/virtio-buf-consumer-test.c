@@ -559,6 +559,42 @@ static void test_get_consumers(void *obj, void *data, QGuestAllocator *alloc)
     wait_consumers(b, 0);
 }
 
+/* -- a machine that is stopped ------------------------------------------ */
+
+/* News that arise meanwhile are raised when it runs */
+static void test_stopped_machine(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffer = { .mode = VIRTIO_BUF_MODE_EVERY };
+    QBufConsumer *c = qbuf_subscribe_none(path(), "test", 1);
+    struct virtio_buf_event event;
+    QBufMemory memory;
+    uint64_t handle, serial;
+
+    qvirtio_buf_register_ok(b, &buffer, 0);
+    handle = qbuf_expect_buffer(c, buffer.id);
+    qbuf_expect_attached(c, handle, &memory);
+    serial = qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
+    qbuf_expect_update(c, handle, serial, NULL);
+    qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
+    qvirtio_buf_config_changed(b);
+
+    qtest_qmp_assert_success(b->qts, "{'execute': 'stop'}");
+    qbuf_release(c, handle, serial);
+    /* The second ATTACHED comes after the RELEASE has been seen */
+    qbuf_memory_clear(&memory);
+    qbuf_detach(c, handle);
+    qbuf_attach(c, handle);
+    qbuf_expect_attached(c, handle, &memory);
+    g_assert_false(qvirtio_buf_config_changed(b));
+    qtest_qmp_assert_success(b->qts, "{'execute': 'cont'}");
+    qvirtio_buf_wait_config_changed(b);
+    qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_RELEASED, &event);
+    g_assert_cmpuint(event.released, ==, serial);
+    qbuf_memory_clear(&memory);
+    qbuf_close(c);
+}
+
 /* -- a consumer that is killed ------------------------------------------ */
 
 static void test_killed(void *obj, void *data, QGuestAllocator *alloc)
@@ -637,6 +673,8 @@ static void register_virtio_buf_consumer_test(void)
     qos_add_test("consumer/properties", "virtio-buf", test_properties, &opts);
     qos_add_test("consumer/get-consumers", "virtio-buf", test_get_consumers,
                  &opts);
+    qos_add_test("consumer/stopped-machine", "virtio-buf",
+                 test_stopped_machine, &opts);
     qos_add_test("consumer/killed", "virtio-buf", test_killed, &opts);
     qos_add_test("consumer/limits", "virtio-buf", test_limits, &limits);
 }

@@ -6,6 +6,7 @@
  * time, and the guest, do not notice. Its bounds in time and number, too.
  */
 #include "qemu/osdep.h"
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include "qemu/bswap.h"
 #include "qemu/module.h"
@@ -446,6 +447,45 @@ static void test_handshake_timeout(void *obj, void *data,
     qbuf_close(good);
 }
 
+/* Clock ticks that QEMU has used */
+static unsigned long used_ticks(QTestState *qts)
+{
+    g_autofree char *name = g_strdup_printf("/proc/%d/stat", qtest_pid(qts));
+    g_autofree char *text = NULL;
+    unsigned long user, kernel;
+
+    g_assert_true(g_file_get_contents(name, &text, NULL, NULL));
+    g_assert_cmpint(sscanf(strrchr(text, ')') + 1,
+                           " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u"
+                           " %lu %lu", &user, &kernel), ==, 2);
+    return user + kernel;
+}
+
+/* accept() fails and the connection stays: neither lost nor a busy loop */
+static void test_no_fds(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    struct rlimit none = {}, old;
+    unsigned long before;
+    QBufConsumer *c;
+
+    g_assert_cmpint(prlimit(qtest_pid(b->qts), RLIMIT_NOFILE, NULL, &old), ==,
+                    0);
+    none.rlim_max = old.rlim_max;
+    g_assert_cmpint(prlimit(qtest_pid(b->qts), RLIMIT_NOFILE, &none, NULL), ==,
+                    0);
+    before = used_ticks(b->qts);
+    c = qbuf_connect(path());
+    g_usleep(G_USEC_PER_SEC / 2);
+    qbuf_expect_silence(c);
+    g_assert_cmpuint(used_ticks(b->qts) - before, <,
+                     sysconf(_SC_CLK_TCK) / 4);
+    g_assert_cmpint(prlimit(qtest_pid(b->qts), RLIMIT_NOFILE, &old, NULL), ==,
+                    0);
+    qbuf_expect(c, VIRTIO_BUF_MSG_HELLO);
+    qbuf_close(c);
+}
+
 static void test_max_consumers(void *obj, void *data, QGuestAllocator *alloc)
 {
     int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
@@ -510,6 +550,7 @@ static void register_virtio_buf_server_test(void)
                  &opts);
     qos_add_test("server/descriptors", "virtio-buf", test_descriptors, &opts);
     qos_add_test("server/pieces", "virtio-buf", test_pieces, &opts);
+    qos_add_test("server/no-fds", "virtio-buf", test_no_fds, &opts);
     qos_add_test("server/handshake-timeout", "virtio-buf",
                  test_handshake_timeout, &timeout);
     qos_add_test("server/max-consumers", "virtio-buf", test_max_consumers,

@@ -257,6 +257,24 @@ static void test_malformed(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_register_ok(b, &buffer, 0);
 }
 
+/* A device without a server is legal */
+static void test_no_server(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffer = { .mode = VIRTIO_BUF_MODE_EVERY };
+    uint64_t released;
+
+    qvirtio_buf_register_ok(b, &buffer, 0);
+    g_assert_cmpuint(qvirtio_buf_update(b, buffer.id, 4096, &released), ==,
+                     VIRTIO_BUF_S_OK);
+    g_assert_cmpuint(released, ==, b->last_serial);
+    qvirtio_buf_restart(b);
+    buffer.id = 0;
+    qvirtio_buf_register_ok(b, &buffer, 0);
+    g_assert_cmpuint(qvirtio_buf_unregister(b, buffer.id), ==,
+                     VIRTIO_BUF_S_OK);
+}
+
 /* A request may be longer than any command can be: the rest is not read */
 static void test_long_request(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -289,6 +307,9 @@ static void register_virtio_buf_test(void)
         .before = qvirtio_buf_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SMALL,
     };
+    QOSGraphTestOptions no_link = {
+        .before = qvirtio_buf_before,
+    };
     QOSGraphTestOptions ids = {
         .before = qvirtio_buf_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER
@@ -304,6 +325,8 @@ static void register_virtio_buf_test(void)
                  &opts);
     qos_add_test("guest/malformed", "virtio-buf", test_malformed, &opts);
     qos_add_test("guest/long-request", "virtio-buf", test_long_request, &opts);
+
+    qos_add_test("guest/no-server", "virtio-buf", test_no_server, &no_link);
 
     qos_add_test("guest/config", "virtio-buf", test_config, &small);
 
