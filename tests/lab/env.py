@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 EXIT_OK = 0
@@ -190,6 +191,15 @@ def output_of(cmd, **more) -> str:
     return done.stdout.strip()
 
 
+# What run() has started, in whichever thread.
+RUNNING = set()
+
+
+def stop_all():
+    for child in list(RUNNING):
+        stop_group(child)
+
+
 def run(cmd, log, on_line=None, limit=None, append=True, **more):
     """Run cmd, all its output into log; on_line sees each line of it.
 
@@ -204,31 +214,32 @@ def run(cmd, log, on_line=None, limit=None, append=True, **more):
                                  stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT,
                                  start_new_session=True, **more)
-        previous = None
-        if limit:
-            def expired(_number, _frame):
-                raise TimeoutError
-            previous = signal.signal(signal.SIGALRM, expired)
-            signal.setitimer(signal.ITIMER_REAL, limit)
+        RUNNING.add(child)
+        late = threading.Event()
+
+        def expired():
+            late.set()
+            stop_group(child)
+        timer = threading.Timer(limit, expired) if limit else None
+        if timer:
+            timer.start()
         try:
             for raw in child.stdout:
                 out.write(raw)
                 if on_line:
                     on_line(raw.decode(errors="replace").rstrip("\n"))
             status = child.wait()
-        except TimeoutError:
-            stop_group(child)
-            note = f"stopped after {limit} seconds"
-            out.write(note.encode() + b"\n")
-            raise CommandFailed(cmd, note, log, tail_of(log)) from None
         except BaseException:
             stop_group(child)
             raise
         finally:
-            if previous is not None:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, previous)
+            if timer:
+                timer.cancel()
+            RUNNING.discard(child)
             child.stdout.close()
+        if late.is_set():
+            status = f"stopped after {limit} seconds"
+            out.write(status.encode() + b"\n")
     if status:
         raise CommandFailed(cmd, status, log, tail_of(log))
     return time.monotonic() - start

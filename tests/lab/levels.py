@@ -151,6 +151,7 @@ def unit_cases(name, result, protocol, log) -> list:
 def qtest_task(run, level, limit, build="qemu") -> dict:
     return {"kind": "qtest", "name": level, "params": {
         "qemu": str(run.parts.qemu.output(build)), "limit": limit,
+        "workers": min(2, run.lab.jobs),
         "pattern": run.pattern(level)}}
 
 

@@ -21,6 +21,7 @@ import media
 import overlay
 import report
 import steps
+import tasks
 import vm
 
 DEB822 = """\
@@ -430,6 +431,17 @@ class Guests(Scratch):
         self.assertEqual(names["dir/name"], ("0o100755", b"text\n", [0, 0]))
         self.assertEqual(names["dir"][0], "0o40755")
         self.assertEqual(names["dev/null"], ("0o20600", b"", [1, 3]))
+
+
+class Qtests(unittest.TestCase):
+    def test_every_name_is_shared_out_once_and_groups_stay_whole(self):
+        names = [f"/{g}/{n}" for g in "abc" for n in range(4)] + ["/d/0"]
+        shares = tasks.share_out(names, 2)
+        self.assertEqual(sorted(sum(shares, [])), sorted(names))
+        for group in "abcd":
+            self.assertEqual(sum(any(n.startswith(f"/{group}/") for n in s)
+                                 for s in shares), 1)
+        self.assertEqual(len(tasks.share_out(["/a/1"], 2)), 1)
 
 
 class Frames(Scratch):

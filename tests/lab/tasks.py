@@ -6,6 +6,7 @@ machine and, told by a job file, inside the host VM.  It works in a folder of
 its own and returns plain values: the cases, and what it measured.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -65,22 +66,25 @@ def short_qtest(name) -> str:
         "virtio-buf-pci/", 1)[-1].rsplit("/pci-bus/", 1)[-1]
 
 
-def qtest(params, folder, watch=None) -> dict:
-    """Every registered case, in one run of qos-test; one that did not come
-    to an end fails by name."""
-    qemu = pathlib.Path(params["qemu"])
-    names = qtest_names(qemu, params.get("pattern", ""))
-    if not names:
-        return {"cases": as_dicts([report.Case(
-            "registered", report.FAILED,
-            "qos-test has no case of virtio-buf")])}
-    groups = sorted({name.rsplit("/", 1)[0] for name in names})
+def share_out(names, workers) -> list:
+    """Names for each worker: whole groups, about as many for each."""
+    groups = {}
+    for name in names:
+        groups.setdefault(name.rsplit("/", 1)[0], []).append(name)
+    shares = [[] for _ in range(min(workers, len(groups)))]
+    for group in sorted(groups.values(), key=len, reverse=True):
+        min(shares, key=len).extend(group)
+    return shares
+
+
+def run_qtests(qemu, names, single, log, params, watch):
+    """One qos-test over these names (their groups unless single): the cases
+    it reported, its exit status, its log."""
     command = [str(qemu / "qos-test"), "--tap", "-k"]
-    if params.get("pattern"):
-        groups = names
-    for group in groups:
-        command += ["-p", group]
-    log = folder / "qtest.log"
+    # GLib runs what is directly in a group that -p names.
+    paths = names if single else sorted({n.rsplit("/", 1)[0] for n in names})
+    for path in paths:
+        command += ["-p", path]
     status = "0"
     try:
         env.run(command, log, append=False, cwd=qemu, env=qtest_env(qemu),
@@ -90,20 +94,46 @@ def qtest(params, folder, watch=None) -> dict:
     except env.CommandFailed as error:
         status = str(error.status)
     lines = log.read_text(errors="replace").splitlines()
-    seen = {case.name: case for case in report.read_tap(
-        lines, planned=len(names)) if case.name.startswith("/")}
+    return ([case for case in report.read_tap(lines, planned=len(names))
+             if case.name.startswith("/")], status, log)
+
+
+def qtest(params, folder, watch=None) -> dict:
+    """Every registered case; one that did not come to an end fails by
+    name."""
+    qemu = pathlib.Path(params["qemu"])
+    names = qtest_names(qemu, params.get("pattern", ""))
+    if not names:
+        return {"cases": as_dicts([report.Case(
+            "registered", report.FAILED,
+            "qos-test has no case of virtio-buf")])}
+    shares = [names] if params.get("pattern") else share_out(
+        names, params.get("workers", 1))
+    with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
+        single = bool(params.get("pattern"))
+        try:
+            runs = list(pool.map(
+                lambda item: run_qtests(qemu, item[1], single,
+                                        folder / f"qtest-{item[0]}.log",
+                                        params, watch),
+                enumerate(shares)))
+        except BaseException:
+            env.stop_all()
+            raise
+    seen = {case.name: case for found, _, _ in runs for case in found}
     cases = []
     for name in names:
         case = seen.pop(name, None)
         if case is None:
             case = report.Case(name, report.FAILED,
-                               f"not run to its end (qos-test: {status}, "
-                               f"see {log})")
+                               "not run to its end, see " + ", ".join(
+                                   str(log) for _, _, log in runs))
         cases.append(dataclasses.replace(case, name=short_qtest(name)))
     failed = any(case.result == report.FAILED for case in cases)
-    if status != "0" and not failed:
-        cases.append(report.Case("exit status", report.FAILED,
-                                 f"qos-test: {status}, see {log}"))
+    for _found, status, log in runs:
+        if status != "0" and not failed:
+            cases.append(report.Case("exit status", report.FAILED,
+                                     f"qos-test: {status}, see {log}"))
     return {"cases": as_dicts(cases)}
 
 
