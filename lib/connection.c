@@ -52,8 +52,6 @@ void vbuf_log(struct vbuf *vbuf, int level, const char *format, ...)
     }
 }
 
-/* -- output -------------------------------------------------------------- */
-
 static void flush(struct vbuf *vbuf)
 {
     struct iovec iov;
@@ -118,8 +116,6 @@ int vbuf_queue(struct vbuf *vbuf, uint32_t type, const struct iovec *iov,
     vbuf->queue_end += size;
     return 0;
 }
-
-/* -- from connect to subscribe ------------------------------------------- */
 
 static int queue_hello(struct vbuf *vbuf)
 {
@@ -338,8 +334,6 @@ VBUF_EXPORT const char *vbuf_instance(const struct vbuf *vbuf)
     return vbuf->instance;
 }
 
-/* -- buffers ------------------------------------------------------------- */
-
 VBUF_EXPORT struct vbuf_buffer *vbuf_find_buffer(const struct vbuf *vbuf,
                                                  uint64_t id)
 {
@@ -363,8 +357,6 @@ void vbuf_forget_buffer(struct vbuf *vbuf, struct vbuf_buffer *buffer)
         buffer->previous;
     free(buffer);
 }
-
-/* -- events -------------------------------------------------------------- */
 
 /* The program has seen the last event, and what was true during it ends */
 static void finish_event(struct vbuf *vbuf)

@@ -19,7 +19,7 @@
 /* Room for the largest message behind what a busy program queues */
 #define VBUF_QUEUE_SIZE (VIRTIO_BUF_MSG_MAX + 32768)
 
-/* -- properties.c -------------------------------------------------------- */
+/* Properties.c */
 
 struct vbuf_property;
 
@@ -48,7 +48,7 @@ int vbuf_properties_apply(struct vbuf_properties *properties,
 int vbuf_properties_apply_list(struct vbuf_properties *properties,
                                const uint8_t *list, size_t size);
 
-/* -- table.c ------------------------------------------------------------- */
+/* Table.c */
 
 /* The buffers by their ids: open addressing, at most half full */
 struct vbuf_table {
@@ -64,7 +64,7 @@ struct vbuf_buffer *vbuf_table_find(const struct vbuf_table *table,
 int vbuf_table_add(struct vbuf_table *table, struct vbuf_buffer *buffer);
 void vbuf_table_remove(struct vbuf_table *table, uint64_t id);
 
-/* -- buffer.c ------------------------------------------------------------ */
+/* Buffer.c */
 
 struct vbuf_buffer {
     struct vbuf *vbuf;
@@ -94,7 +94,7 @@ struct vbuf_buffer {
 /* Unmaps and closes; nothing is said to the server */
 void vbuf_buffer_let_go(struct vbuf_buffer *buffer);
 
-/* -- connection.c -------------------------------------------------------- */
+/* Connection.c */
 
 struct vbuf {
     int fd;
@@ -143,7 +143,7 @@ void vbuf_log(struct vbuf *vbuf, int level, const char *format, ...);
 /* Frees it: it is in no table or list behind this */
 void vbuf_forget_buffer(struct vbuf *vbuf, struct vbuf_buffer *buffer);
 
-/* -- dispatch.c ---------------------------------------------------------- */
+/* Dispatch.c */
 
 /*
  * Makes an event of a message. @fd is taken over. Returns 1 with the event in

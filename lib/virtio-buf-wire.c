@@ -74,8 +74,6 @@ _Static_assert(sizeof(struct virtio_buf_msg_buffer) +
                VIRTIO_BUF_MAX_PROPERTY_BYTES <= VIRTIO_BUF_MSG_MAX,
                "VIRTIO_BUF_MSG_MAX");
 
-/* -- the socket --------------------------------------------------------- */
-
 /*
  * Takes the fds out of what the kernel delivered. The one that the caller asked
  * for goes to @fd; if anything else came, all of them are closed.
@@ -177,8 +175,6 @@ ssize_t virtio_buf_send(int sock, const struct iovec *iov, size_t iov_count,
     }
     return n;
 }
-
-/* -- messages ----------------------------------------------------------- */
 
 size_t virtio_buf_msg_min_size(uint32_t type)
 {
@@ -357,8 +353,6 @@ int virtio_buf_reader_next(struct virtio_buf_reader *reader, int sock,
     return ret;
 }
 
-/* -- texts -------------------------------------------------------------- */
-
 /* Bytes of the character at @text, 0 if it is none (RFC 3629, and no NUL) */
 static size_t utf8_len(const uint8_t *text, size_t len)
 {
@@ -424,8 +418,6 @@ bool virtio_buf_name_valid(const uint8_t *name, bool may_be_empty)
            virtio_buf_text_valid(name, len) &&
            all_zero(name + len, VIRTIO_BUF_NAME_SIZE - len);
 }
-
-/* -- properties --------------------------------------------------------- */
 
 #define NAME_LEN_MAX 255
 
@@ -593,8 +585,6 @@ int virtio_buf_properties_check(const uint8_t *list, size_t size)
     }
     return (int)count;
 }
-
-/* -- frames ------------------------------------------------------------- */
 
 /* Whether [@offset, @offset + @len) lies in [0, @size] */
 static bool inside(uint64_t offset, uint64_t len, uint64_t size)

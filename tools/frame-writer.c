@@ -120,10 +120,41 @@ int frame_writer_finish(struct frame_writer *writer)
     return ret ? -errno : 0;
 }
 
+/*
+ * Some file systems (9p is one) want the very pages of what they write, and the
+ * kernel does not give out those of a dma-buf: EFAULT. Then a copy is written.
+ */
+static size_t put_copied(struct frame_writer *writer, const uint8_t *bytes,
+                         size_t len)
+{
+    uint8_t copy[16384];
+    size_t done = 0;
+
+    clearerr(writer->file);
+    while (done < len) {
+        size_t part = len - done < sizeof(copy) ? len - done : sizeof(copy);
+        size_t put;
+
+        memcpy(copy, bytes + done, part);
+        writer->bytes_copied += part;
+        put = fwrite(copy, 1, part, writer->file);
+        done += put;
+        if (put != part) {
+            break;
+        }
+    }
+    return done;
+}
+
 static int put(struct frame_writer *writer, const void *bytes, size_t len,
                char *message, size_t size)
 {
-    if (len && fwrite(bytes, 1, len, writer->file) != len) {
+    size_t done = len ? fwrite(bytes, 1, len, writer->file) : 0;
+
+    if (done != len && errno == EFAULT) {
+        done += put_copied(writer, (const uint8_t *)bytes + done, len - done);
+    }
+    if (done != len) {
         return failed(-errno, message, size, "cannot write: %s",
                       strerror(errno));
     }
@@ -145,8 +176,6 @@ static int need_row(struct frame_writer *writer, size_t len, char *message,
     }
     return 0;
 }
-
-/* -- y4m ----------------------------------------------------------------- */
 
 static const char *chroma_name(uint32_t fourcc)
 {
@@ -249,8 +278,6 @@ static int write_y4m(struct frame_writer *writer, const uint8_t *data,
     return ret;
 }
 
-/* -- PNG ----------------------------------------------------------------- */
-
 struct png_job {
     char *message;
     size_t size;
@@ -320,8 +347,6 @@ static int write_png(struct frame_writer *writer, const uint8_t *data,
     png_destroy_write_struct(&png, &info);
     return 0;
 }
-
-/* -- any of them --------------------------------------------------------- */
 
 static int write_picture(struct frame_writer *writer,
                          const struct vbuf_buffer *buffer,

@@ -87,8 +87,6 @@ static int parse_options(struct options *options, int argc, char **argv)
     return -1;
 }
 
-/* -- table --------------------------------------------------------------- */
-
 static void print_size(uint64_t size)
 {
     static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
@@ -147,8 +145,6 @@ static void print_table(const struct vbuf *vbuf)
     }
     printf("%zu buffer%s\n", count, count == 1 ? "" : "s");
 }
-
-/* -- JSON: the shape is documented in virtio-buf-info(1) ------------------ */
 
 static void print_uuid(const uint8_t *uuid)
 {

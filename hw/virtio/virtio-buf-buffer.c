@@ -30,8 +30,6 @@
 #define POLL_FIRST_MS 10
 #define POLL_MAX_MS 200
 
-/* -- streams ------------------------------------------------------------- */
-
 static VirtIOBufStream *stream_get(VirtIOBuf *s, uint64_t id)
 {
     VirtIOBufStream *stream = NULL;
@@ -64,8 +62,6 @@ static void stream_leave(VirtIOBufBuffer *buffer)
         g_free(stream);
     }
 }
-
-/* -- life ---------------------------------------------------------------- */
 
 static void tables_enter(VirtIOBufBuffer *buffer)
 {
@@ -237,8 +233,6 @@ void virtio_buf_buffer_detached(VirtIOBufBuffer *buffer)
         poll_soon(buffer->device);
     }
 }
-
-/* -- taking back --------------------------------------------------------- */
 
 /* Revokes what is held of @memories, with one stop of the vCPUs */
 static void revoke_held(VirtIOBuf *s, GPtrArray *memories)

@@ -20,8 +20,6 @@
 #include "virtio-buf-attachment.h"
 #include "trace.h"
 
-/* -- queues of a consumer ------------------------------------------------ */
-
 static bool nothing_to_tell(const VirtIOBufConsumer *consumer)
 {
     return QTAILQ_EMPTY(&consumer->announcements) &&
@@ -62,8 +60,6 @@ static void unqueue_update(VirtIOBufAttachment *att)
         QTAILQ_REMOVE(&att->consumer->updates, att, next_update);
     }
 }
-
-/* -- who still reads ----------------------------------------------------- */
 
 void virtio_buf_drop_owner(VirtIOBufBuffer *buffer)
 {
@@ -167,8 +163,6 @@ void virtio_buf_unexport_unused(VirtIOBufBuffer *buffer)
         virtio_buf_memory_unexport(buffer->memory);
     }
 }
-
-/* -- the interface of consumers ------------------------------------------ */
 
 bool virtio_buf_consumer_wants(const VirtIOBufConsumer *consumer,
                                const char *application)
@@ -389,8 +383,6 @@ void virtio_buf_consumer_taken(VirtIOBufConsumer *consumer)
         att->holding->held++;
     }
 }
-
-/* -- for the device ------------------------------------------------------ */
 
 void virtio_buf_announce(VirtIOBufBuffer *buffer)
 {

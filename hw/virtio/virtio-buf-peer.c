@@ -28,8 +28,6 @@
 static void virtio_buf_peer_readable(void *opaque);
 static void virtio_buf_peer_writable(void *opaque);
 
-/* -- the connection ----------------------------------------------------- */
-
 void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on)
 {
     if (peer->want_write != on) {
@@ -68,8 +66,6 @@ void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
     peer->fd = -1;
     qemu_bh_schedule(peer->bh);
 }
-
-/* -- what the device tells ---------------------------------------------- */
 
 static VirtIOBufPeer *virtio_buf_peer_of(VirtIOBufConsumer *consumer)
 {
@@ -177,8 +173,6 @@ static const VirtIOBufConsumerOps virtio_buf_peer_ops = {
     .reset = virtio_buf_peer_reset,
     .overdue = virtio_buf_peer_overdue,
 };
-
-/* -- in ----------------------------------------------------------------- */
 
 static void virtio_buf_peer_fault(VirtIOBufPeer *peer, const char *text)
 {
@@ -438,8 +432,6 @@ static void virtio_buf_peer_input(VirtIOBufPeer *peer)
     peer->read_more = true;
     qemu_bh_schedule(peer->bh);
 }
-
-/* -- wake-ups ----------------------------------------------------------- */
 
 static void virtio_buf_peer_readable(void *opaque)
 {

@@ -64,8 +64,6 @@ void virtio_buf_server_warn(VirtIOBufServer *server, const char *fmt, ...)
     server->warnings_hidden = 0;
 }
 
-/* -- the listening socket ----------------------------------------------- */
-
 static void virtio_buf_server_watch(VirtIOBufServer *server, bool on)
 {
     qemu_set_fd_handler(server->listener,
@@ -299,8 +297,6 @@ static void virtio_buf_server_exit(Notifier *notifier, void *data)
     virtio_buf_server_close(container_of(notifier, VirtIOBufServer, exit));
 }
 
-/* -- the link from a device --------------------------------------------- */
-
 bool virtio_buf_server_link(VirtIOBufServer *server, VirtIOBuf *s,
                             Error **errp)
 {
@@ -331,8 +327,6 @@ void virtio_buf_server_unlink(VirtIOBufServer *server, VirtIOBuf *s)
     }
     server->device = NULL;
 }
-
-/* -- the object --------------------------------------------------------- */
 
 static void virtio_buf_server_complete(UserCreatable *uc, Error **errp)
 {

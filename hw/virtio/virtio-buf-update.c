@@ -35,8 +35,6 @@ static const uint8_t *frame_properties(const VirtIOBufFrame *frame)
     return frame->bytes + frame->size - frame->property_bytes;
 }
 
-/* -- properties that come with updates ----------------------------------- */
-
 static void tell_frame_properties(VirtIOBufAttachment *att,
                                   const VirtIOBufFrame *frame)
 {
@@ -96,8 +94,6 @@ void virtio_buf_tell_properties(VirtIOBufBuffer *buffer,
     flush_properties(buffer);
     tell_all_properties(buffer, records, size, true);
 }
-
-/* -- updates ------------------------------------------------------------- */
 
 /* Damage that is not known is no rectangle, no span: everything */
 static void damage_all(VirtIOBufAttachment *att)

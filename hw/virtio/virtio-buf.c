@@ -59,8 +59,6 @@ uint32_t virtio_buf_release_timeout_ms(const VirtIOBuf *s)
     return s->limits.release_timeout_ms;
 }
 
-/* -- the queue ----------------------------------------------------------- */
-
 static void run_queue(VirtIOBuf *s)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(s);
@@ -135,8 +133,6 @@ static void virtio_buf_queue_reset(VirtIODevice *vdev, uint32_t queue_index)
     qemu_bh_cancel(VIRTIO_BUF(vdev)->bh);
 }
 
-/* -- configuration ------------------------------------------------------- */
-
 static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
 {
     VirtIOBuf *s = VIRTIO_BUF(vdev);
@@ -162,8 +158,6 @@ static uint64_t virtio_buf_get_features(VirtIODevice *vdev, uint64_t features,
 {
     return features;
 }
-
-/* -- reset --------------------------------------------------------------- */
 
 static void take_everything_back(VirtIOBuf *s, uint32_t reason)
 {
@@ -200,8 +194,6 @@ static void virtio_buf_reset_exit(Object *obj, ResetType type)
 {
     VIRTIO_BUF(obj)->in_system_reset = false;
 }
-
-/* -- the device ---------------------------------------------------------- */
 
 static bool check_bounds(uint64_t value, uint64_t min, uint64_t max,
                          const char *property, Error **errp)

@@ -64,7 +64,7 @@ struct vbuf_buffer;
 /** vbuf_version() - version of the library that runs, "1.2.3"; static */
 const char *vbuf_version(void);
 
-/* -- connection ---------------------------------------------------------- */
+/* Connection */
 
 /**
  * vbuf_connect() - connects to a server
@@ -171,7 +171,7 @@ const struct vbuf_terms *vbuf_terms(const struct vbuf *vbuf);
 /** vbuf_instance() - name of the guest's device; "" while there is none */
 const char *vbuf_instance(const struct vbuf *vbuf);
 
-/* -- events -------------------------------------------------------------- */
+/* Events */
 
 /** VBUF_EVENT_* - what happened, and which fields of the event tell more */
 enum {
@@ -328,7 +328,7 @@ int vbuf_fd(const struct vbuf *vbuf);
 /** vbuf_poll_events() - what to poll it for now: POLLIN, maybe POLLOUT */
 short vbuf_poll_events(const struct vbuf *vbuf);
 
-/* -- buffers ------------------------------------------------------------- */
+/* Buffers */
 
 /** VBUF_MODE_* - who owns the contents after an update */
 enum {
@@ -429,7 +429,7 @@ void vbuf_buffer_set_user_data(struct vbuf_buffer *buffer, void *data);
 /** vbuf_buffer_user_data() - what was set */
 void *vbuf_buffer_user_data(const struct vbuf_buffer *buffer);
 
-/* -- memory -------------------------------------------------------------- */
+/* Memory */
 
 /**
  * vbuf_attach() - asks for the memory of a buffer

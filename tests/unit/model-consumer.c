@@ -8,8 +8,6 @@
 #include "harness.h"
 #include "model-consumer.h"
 
-/* -- a memory ------------------------------------------------------------ */
-
 GRand *dice;
 bool copies_take_time;
 
@@ -90,8 +88,6 @@ void finish_refresh(VirtIOBufMemory *memory)
     done(memory->opaque);
 }
 
-/* -- the rest of the device ---------------------------------------------- */
-
 VirtIOBuf device;
 VirtIOBufStream streams[STREAMS];
 Buffer *buffers[BUFFERS];
@@ -130,8 +126,6 @@ void virtio_buf_buffer_detached(VirtIOBufBuffer *b)
     CHECK(b->unregistered && !b->attachment_count);
     buffer_free((Buffer *)b);
 }
-
-/* -- consumers ----------------------------------------------------------- */
 
 static void view_properties(View *view, const uint8_t *records, uint32_t size)
 {
@@ -395,8 +389,6 @@ void fake_take(Fake *fake)
     look_whether_empty(fake);
 }
 
-/* -- the model ----------------------------------------------------------- */
-
 /* What a newly published update means for consumers */
 static void model_publish(Buffer *buffer)
 {
@@ -480,8 +472,6 @@ void check_all(void)
         look_whether_empty(fakes[i]);
     }
 }
-
-/* -- what consumers do --------------------------------------------------- */
 
 void fake_let_go(Fake *fake, View *view)
 {

@@ -22,8 +22,6 @@
 
 static const char *const no_properties[] = { NULL };
 
-/* -- announcements ------------------------------------------------------- */
-
 TEST(buffer_accessors)
 {
     static const char *const properties[] = {
@@ -185,8 +183,6 @@ TEST(thousand_buffers)
     fake_take_nothing(&s->fake);    /* none of them was attached */
     close_session(s);
 }
-
-/* -- memory -------------------------------------------------------------- */
 
 TEST(attach_and_read)
 {
@@ -375,8 +371,6 @@ TEST(surplus_and_missing_fds_end_the_connection)
     close(fd);
 }
 
-/* -- updates ------------------------------------------------------------- */
-
 TEST(update_and_release)
 {
     struct session *s = open_subscribed();
@@ -534,8 +528,6 @@ TEST(lost)
     expect_broken(s);
 }
 
-/* -- properties ---------------------------------------------------------- */
-
 TEST(properties_change)
 {
     static const char *const first[] = { "a=1", "b=2", "c=3", NULL };
@@ -631,8 +623,6 @@ TEST(bad_properties)
               -1);
     expect_broken(s);
 }
-
-/* -- taking back --------------------------------------------------------- */
 
 TEST(remove_is_answered_after_the_event)
 {
@@ -766,8 +756,6 @@ TEST(server_dies_in_the_middle_of_it_all)
     CHECK(vbuf_find_buffer(s->vbuf, 2));
     vbuf_disconnect(s->vbuf);
 }
-
-/* -- a server that does not read ----------------------------------------- */
 
 TEST(queue_full)
 {

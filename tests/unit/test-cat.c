@@ -63,8 +63,6 @@ static void finish_cat(struct program *p, int exit_code)
     fake_close(&p->fake);
 }
 
-/* -- raw ----------------------------------------------------------------- */
-
 TEST(raw_to_stdout)
 {
     static const char *const args[] = { "--count", "2", NULL };
@@ -134,8 +132,6 @@ TEST(output_that_cannot_be_made)
     check_said(p, "cannot write no/such/dir: No such file or directory");
     forget_program(p);
 }
-
-/* -- PNG ----------------------------------------------------------------- */
 
 static void check_png(const struct program *p, const char *name,
                       uint32_t width, uint32_t height, bool alpha,
@@ -264,8 +260,6 @@ TEST(png_to_a_full_disk)
     check_said(p, "cannot write PNG");
     forget_program(p);
 }
-
-/* -- y4m ----------------------------------------------------------------- */
 
 static size_t put_plane(char *to, uint64_t offset, uint64_t stride,
                         uint32_t width, uint32_t height)
@@ -428,8 +422,6 @@ TEST(y4m_cannot_change_its_size)
     forget_program(p);
 }
 
-/* -- a guest that lies --------------------------------------------------- */
-
 TEST(hostile_properties)
 {
     static const struct {
@@ -529,8 +521,6 @@ TEST(memory_that_is_too_short)
     check_said(p, "its memory is not what the server says");
     forget_program(p);
 }
-
-/* -- how it ends --------------------------------------------------------- */
 
 TEST(no_server)
 {

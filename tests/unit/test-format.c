@@ -15,8 +15,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* -- texts --------------------------------------------------------------- */
-
 static bool text_valid(const char *text, size_t len)
 {
     uint8_t *copy = malloc(len ? len : 1);
@@ -137,8 +135,6 @@ TEST(name)
     memcpy(name, "\xff", 2);
     CHECK(!virtio_buf_name_valid(name, true));
 }
-
-/* -- properties ---------------------------------------------------------- */
 
 /* Puts the record by hand, not with the code that is tested */
 static size_t put_raw(uint8_t *to, const char *name, uint16_t name_len,
@@ -364,8 +360,6 @@ TEST(property_as_many_as_fit)
     put_raw(list + size, "y", 1, 0, "", 0);
     CHECK_INT(check_list(list, size + 16), ==, -EINVAL);
 }
-
-/* -- frames -------------------------------------------------------------- */
 
 #define BUFFER_SIZE 1000
 

@@ -18,8 +18,6 @@
 #include "harness.h"
 #include "session.h"
 
-/* -- connecting ---------------------------------------------------------- */
-
 TEST(connect_to_nothing)
 {
     struct vbuf *vbuf;
@@ -285,8 +283,6 @@ TEST(server_dies)
     CHECK(vbuf_find_buffer(s->vbuf, 1) == buffer);
     vbuf_disconnect(s->vbuf);
 }
-
-/* -- waiting ------------------------------------------------------------- */
 
 TEST(wait_times_out)
 {

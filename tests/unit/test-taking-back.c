@@ -17,8 +17,6 @@
 
 enum { SIZE = 4096, RELEASE_TIMEOUT = 2000 };
 
-/* -- QEMU ---------------------------------------------------------------- */
-
 static int64_t now_ms;
 static bool running = true;
 static int config_interrupts, warnings, timers, pools;
@@ -123,8 +121,6 @@ size_t iov_from_buf(const struct iovec *iov, unsigned int count, size_t offset,
     return bytes;
 }
 
-/* -- the memory ---------------------------------------------------------- */
-
 struct VirtIOBufMemory {
     bool exported;
     bool held;              /* by somebody who was passed the fd */
@@ -220,8 +216,6 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **list, size_t count)
     return all;
 }
 
-/* -- the consumer -------------------------------------------------------- */
-
 static VirtIOBuf device;
 static VirtIOBufConsumer consumer;
 static bool attaches, lets_go;
@@ -270,8 +264,6 @@ static const VirtIOBufConsumerOps ops = {
     .reset = on_reset,
     .overdue = on_overdue,
 };
-
-/* -- the guest ----------------------------------------------------------- */
 
 static VirtIOBufBuffer *find(uint64_t id)
 {
@@ -379,8 +371,6 @@ static void teardown(void)
     CHECK_INT(device.buffer_count, ==, 0);
     CHECK_INT(device.total_size, ==, 0);
 }
-
-/* -- tests --------------------------------------------------------------- */
 
 TEST(nobody_attached_is_free_at_once)
 {

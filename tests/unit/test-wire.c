@@ -148,8 +148,6 @@ static void give(struct link *link, uint32_t type, uint32_t size, int fd,
     send_fds(link->peer, bytes, make_msg(bytes, type, size, 1), fd, fd_count);
 }
 
-/* -- sizes --------------------------------------------------------------- */
-
 TEST(min_size_of_each_type)
 {
     uint32_t type, known = 0;
@@ -264,8 +262,6 @@ TEST(largest_message)
         close_link(link);
     }
 }
-
-/* -- cutting ------------------------------------------------------------- */
 
 TEST(byte_by_byte)
 {
@@ -420,8 +416,6 @@ TEST(reset_by_peer)
     CHECK_INT(next(link), ==, -ECONNRESET);
     close_link(link);
 }
-
-/* -- fds ----------------------------------------------------------------- */
 
 TEST(fd_arrives_close_on_exec)
 {
@@ -641,8 +635,6 @@ TEST(control_message_of_another_kind)
     CHECK_INT(next(link), ==, -EPROTO);
     close_link(link);
 }
-
-/* -- sending ------------------------------------------------------------- */
 
 TEST(send_until_full)
 {
