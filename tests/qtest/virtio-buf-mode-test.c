@@ -210,7 +210,7 @@ static void test_in_place(void *obj, void *data, QGuestAllocator *alloc)
         qbuf_expect_update(c, handle, i, NULL);
     }
 
-    filler = fill_socket(b, other.id, 512 * 1024);
+    filler = fill_socket(b, other.id, 320 * 1024);
     g_assert_cmpuint(update_rect(b, buffer.id, 1), ==, VIRTIO_BUF_S_OK);
     g_assert_cmpuint(update_rect(b, buffer.id, 1), ==, VIRTIO_BUF_S_OK);
     g_assert_cmpuint(update_rect(b, buffer.id, 1), ==, VIRTIO_BUF_S_OK);
@@ -229,7 +229,7 @@ static void test_in_place(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_expect_update(c, other_handle, 7, NULL);
 
     /* Damage that does not fit is everything */
-    filler = fill_socket(b, other.id, 512 * 1024);
+    filler = fill_socket(b, other.id, 320 * 1024);
     g_assert_cmpuint(update_rect(b, buffer.id, 10), ==, VIRTIO_BUF_S_OK);
     g_assert_cmpuint(update_rect(b, buffer.id, 7), ==, VIRTIO_BUF_S_OK);
     while (filler--) {
@@ -285,7 +285,7 @@ static void test_backlog(void *obj, void *data, QGuestAllocator *alloc)
     struct virtio_buf_config config;
 
     qvirtio_buf_register_ok(b, &buffer, 0);
-    fill_socket(b, buffer.id, 1800 * 1024);
+    fill_socket(b, buffer.id, 1400 * 1024);
     qvirtio_buf_config(b, &config);
     g_assert_cmpuint(le32_to_cpu(config.consumers), ==, 1);
     qbuf_expect_end(stopped);

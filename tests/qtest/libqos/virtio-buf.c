@@ -128,7 +128,7 @@ void qvirtio_buf_kick(QVirtioBuf *b, const void *request, size_t request_size,
     g_assert_cmpuint(response_size, <=, QVIRTIO_BUF_PART_SIZE);
     qvirtqueue_reset_pool(b->vq);
     if (request_size) {
-        qtest_memwrite(b->qts, b->request, request, request_size);
+        qtest_bufwrite(b->qts, b->request, request, request_size);
         head = qvirtqueue_add(b->qts, b->vq, b->request, request_size, false,
                               response_size);
     }
@@ -154,7 +154,7 @@ uint32_t qvirtio_buf_command(QVirtioBuf *b, const void *request,
     g_assert_cmpuint(desc, ==, 0);
     g_assert_cmpuint(len, >=, sizeof(*hdr));
     g_assert_cmpuint(len, <=, response_size);
-    qtest_memread(b->qts, b->response, response, response_size);
+    qtest_bufread(b->qts, b->response, response, response_size);
     g_assert_cmpuint(hdr->reserved, ==, 0);
     b->news = le64_to_cpu(hdr->news);
     return len;
