@@ -27,6 +27,7 @@
 #define MS 1000000ll           /* of the virtual clock */
 #define RELEASE_TIMEOUT_MS 100
 #define REVOKING QVIRTIO_BUF_SERVER ",release-timeout=100"
+#define UDMABUF_FD 90
 
 static const char *path(void)
 {
@@ -375,6 +376,19 @@ static void test_revoke(void *obj, void *data, QGuestAllocator *alloc)
     holder_clear(&holder);
 }
 
+/* QEMU cannot open it itself, but gets it */
+static void *fdset_before(GString *cmd_line, void *arg)
+{
+    int fd = open("/dev/udmabuf", O_RDWR);
+
+    if (fd >= 0) {
+        g_assert_cmpint(dup2(fd, UDMABUF_FD), ==, UDMABUF_FD);
+        close(fd);
+        g_string_append_printf(cmd_line, " -add-fd fd=%d,set=9", UDMABUF_FD);
+    }
+    return qvirtio_buf_before(cmd_line, arg);
+}
+
 static void *locked_before(GString *cmd_line, void *arg)
 {
     g_string_append(cmd_line, " -overcommit mem-lock=on-fault");
@@ -660,6 +674,10 @@ static void register_virtio_buf_memory_test(void)
         .before = qvirtio_buf_before,
         .edge.extra_device_opts = REVOKING,
     };
+    QOSGraphTestOptions fdset = {
+        .before = fdset_before,
+        .edge.extra_device_opts = REVOKING ",udmabuf-device=/dev/fdset/9",
+    };
     QOSGraphTestOptions locked = {
         .before = locked_before,
         .edge.extra_device_opts = REVOKING,
@@ -688,6 +706,7 @@ static void register_virtio_buf_memory_test(void)
     qos_add_test("memory/copy-interrupted", "virtio-buf",
                  test_copy_interrupted, &copy);
     qos_add_test("memory/revoke", "virtio-buf", test_revoke, &revoke);
+    qos_add_test("memory/revoke-fdset", "virtio-buf", test_revoke, &fdset);
     if (geteuid() == 0) {
         /* Others may lock only as much as ulimit -l allows */
         qos_add_test("memory/revoke-locked", "virtio-buf", test_revoke,
