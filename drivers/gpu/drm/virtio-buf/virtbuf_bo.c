@@ -356,11 +356,11 @@ static int virtbuf_bo_first_map(struct virtbuf_device *vb,
 int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
 {
 	struct dma_resv *resv = bo->shmem.base.resv;
-	int ret;
+	int ret = 0;
 
-	ret = dma_resv_lock_interruptible(resv, NULL);
-	if (ret)
-		return ret;
+	/* Fails on signals only, and nothing has happened then: start again */
+	if (dma_resv_lock_interruptible(resv, NULL))
+		return -ERESTARTSYS;
 	if (!bo->mappings)
 		ret = virtbuf_bo_first_map(vb, bo);
 	if (!ret)
