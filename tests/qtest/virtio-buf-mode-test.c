@@ -137,8 +137,9 @@ static void test_every(void *obj, void *data, QGuestAllocator *alloc)
  */
 static unsigned fill_socket(QVirtioBuf *b, uint64_t id, size_t bytes)
 {
-    g_autofree uint8_t *records = g_malloc(4096);
-    g_autofree char *value = g_strnfill(4096 - 16, 'v');
+    g_autofree uint8_t *records = g_malloc(VIRTIO_BUF_MAX_PROPERTY_BYTES);
+    g_autofree char *value = g_strnfill(VIRTIO_BUF_MAX_PROPERTY_BYTES - 16,
+                                        'v');
     uint32_t size = qvirtio_buf_property(records, 0, "filler", value);
     unsigned count = bytes / size, i;
 
@@ -298,7 +299,8 @@ static void register_virtio_buf_mode_test(void)
 {
     QOSGraphTestOptions opts = {
         .before = qvirtio_buf_before,
-        .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER
+            ",max-property-bytes=32768",
     };
 
     qos_add_test("mode/latest", "virtio-buf", test_latest, &opts);
