@@ -227,10 +227,16 @@ static void check_malformed(QVirtioBuf *b, uint32_t type, size_t request_size,
     qvirtio_buf_restart(b);
 }
 
-/* Every short one, then some, and the last one below @end */
-static size_t next_size(size_t size, size_t end)
+/*
+ * Every one below @end for the first command; for the others, what is checked
+ * in the same way, those around the head and the last one
+ */
+static size_t next_size(size_t size, size_t end, bool first)
 {
-    return size < 17 || size == end - 1 ? size + 1 : MIN(size + 8, end - 1);
+    if (first || size < 1 || size == 7 || size == 8 || size == end - 1) {
+        return size + 1;
+    }
+    return MIN(size < 7 ? 7 : end - 1, end - 1);
 }
 
 static void test_malformed(void *obj, void *data, QGuestAllocator *alloc)
@@ -243,11 +249,11 @@ static void test_malformed(void *obj, void *data, QGuestAllocator *alloc)
 
     for (i = 0; i < ARRAY_SIZE(sizes); i++) {
         for (size = 0; size < sizes[i].request_size;
-             size = next_size(size, sizes[i].request_size)) {
+             size = next_size(size, sizes[i].request_size, i == 0)) {
             check_malformed(b, sizes[i].type, size, sizes[i].response_size);
         }
         for (size = 0; size < sizes[i].response_size;
-             size = next_size(size, sizes[i].response_size)) {
+             size = next_size(size, sizes[i].response_size, i == 0)) {
             check_malformed(b, sizes[i].type, sizes[i].request_size, size);
         }
     }
