@@ -14,7 +14,6 @@
 #include "suites.h"
 
 #define FRAME_SIZE      (64 * 64 * 4)
-#define PATIENCE_MS     30000
 #define HELD_MS         300
 /* More than a consumer gets at a time */
 #define MANY            12

@@ -180,7 +180,7 @@ uint32_t buffer_unregister(int fd, uint32_t buffer)
 void buffer_take_back(int fd, uint32_t buffer)
 {
     if (buffer_unregister(fd, buffer) == DRM_VIRTBUF_STATE_PENDING) {
-        CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0, 10000));
+        CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0, PATIENCE_MS));
     }
 }
 

@@ -30,6 +30,12 @@
 
 #define MIB                     (1024ull * 1024)
 
+/*
+ * How long something may take that has to happen: an emulated machine that
+ * emulates another one was seen to stand still for ten seconds.
+ */
+#define PATIENCE_MS             60000
+
 /* Finds the device in sysfs; false and a message when there is none */
 bool device_setup(const char *node, const char *instance, char *message,
                   size_t message_size);

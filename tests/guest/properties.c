@@ -325,7 +325,7 @@ static void update_and_wait(struct fixture *f,
 {
     CHECK_OK(update_do(f->fd, update));
     CHECK_OK(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_RELEASED,
-                      update->serial, 10000));
+                      update->serial, PATIENCE_MS));
 }
 
 static void with_an_update(void)

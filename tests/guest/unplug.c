@@ -16,8 +16,6 @@
 #include "device.h"
 #include "suites.h"
 
-#define PATIENCE_MS     20000
-
 static char driver[256];        /* "/sys/bus/virtio/drivers/..." */
 
 static void find_driver(void)

@@ -28,7 +28,7 @@ static void fixture_end(struct fixture *f)
     uint64_t serial = buffer_update(f->fd, f->buffer, f->size);
 
     CHECK_OK(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
-                      10000));
+                      PATIENCE_MS));
     buffer_take_back(f->fd, f->buffer);
     close(f->fd);
 }
@@ -59,7 +59,7 @@ static void released_at_once(void)
         uint64_t serial = buffer_update(f.fd, f.buffer, f.size);
 
         CHECK_OK(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
-                          10000));
+                          PATIENCE_MS));
     }
     fixture_end(&f);
 }
@@ -226,7 +226,7 @@ static void an_error_changes_nothing(void)
     uint64_t serial = buffer_update(f.fd, f.buffer, f.size);
 
     CHECK_OK(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
-                      10000));
+                      PATIENCE_MS));
     for (int i = 0; i < 10; i++) {
         update = update_of(f.buffer, f.size + 1);
         CHECK_ERRNO(update_do(f.fd, &update), EINVAL);

@@ -27,7 +27,6 @@
 /* As hoarder.py knows them */
 #define SECRET          0x5345435245542121ull
 #define COUNTERS        0x100000000ull
-#define PATIENCE_MS     30000
 
 /* Each access is one in the page that is there now, none is kept or merged */
 typedef volatile uint64_t word; /* hence volatile */

@@ -30,7 +30,7 @@ static void fixture_init(struct fixture *f)
     f->buffer = buffer_register(f->fd, bo_create(f->fd, f->page), f->page);
     f->serial = buffer_update(f->fd, f->buffer, f->page);
     CHECK_OK(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_RELEASED, f->serial,
-                      10000));
+                      PATIENCE_MS));
     f->args.items = PTR(f->items);
     f->args.count = 1;
     f->args.stride = sizeof(f->items[0]);
@@ -192,7 +192,7 @@ static void any_and_all(void)
     f.args.count = 3;
     never(&f.items[0]);
     never(&f.items[2]);
-    f.args.timeout_ns = time_in(10000);
+    f.args.timeout_ns = time_in(PATIENCE_MS);
     f.args.first = 77;
     CHECK_OK(wait_do(&f));
     CHECK_EQ(f.args.first, 1);
@@ -273,7 +273,7 @@ static void signal_storm(void)
         uint64_t serial = buffer_update(f.fd, buffer, f.page);
 
         CHECK_OK(wait_one(f.fd, buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
-                          10000));
+                          PATIENCE_MS));
         buffer_take_back(f.fd, buffer);
     }
     {
