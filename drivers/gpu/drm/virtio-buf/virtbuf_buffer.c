@@ -437,14 +437,18 @@ static void virtbuf_unregister_done(struct virtbuf_device *vb,
 						     struct virtbuf_buffer,
 						     unregister.command);
 
+	/* Where the answer to REGISTER was garbage, there may be no buffer */
+	if (result == VIRTIO_BUF_S_NO_BUFFER && buffer->register_error)
+		result = VIRTIO_BUF_S_OK;
+
 	switch (result) {
 	case VIRTBUF_RESULT_LOST:
 		break;
 	case VIRTIO_BUF_S_OK:
-	case VIRTIO_BUF_S_NO_BUFFER:
 		virtbuf_buffer_freed(vb, buffer, false);
 		break;
 	default:
+		/* Who knows: the pages stay out of use until the device is reset */
 		drm_err_ratelimited(vb->drm,
 				    "buffer %llu cannot be taken back: %d\n",
 				    buffer->id, result);
