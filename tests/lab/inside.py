@@ -49,9 +49,9 @@ def run_nested(lab, parts, task_list, folder, watch=None) -> dict:
         {"XDG_CACHE_HOME": shlex.quote(str(lab.cache.parent))},
         folder, limit)
 
-    def see(lines):
-        if watch and lines:
-            watch(lines[-1].removeprefix("lab: "))
+    def see(latest):
+        if watch and latest:
+            watch(latest.removeprefix("lab: "))
     result = vm.run(parts.qemu.output(), host, folder / "host-vm", see)
     found = {}
     for task in task_list:

@@ -238,10 +238,10 @@ def tasks_revoke(run, level):
 
 # end to end
 
-def play_task(run, level, accel, backing, limit) -> dict:
+def play_task(run, level, accel, backing, limit, nested=False) -> dict:
     return demo.play_task(
         run.parts, level, run.driver_guest(limit, accel), backing,
-        run.parts.media.pictures()[:3], CLIP_FRAMES)
+        run.parts.media.pictures()[:3], CLIP_FRAMES, nested)
 
 
 def take_play(run, level, result):
@@ -258,7 +258,8 @@ def run_e2e_copy(run, level):
 
 
 def tasks_e2e_udmabuf(run, level):
-    return [play_task(run, level, "kvm", "auto", NESTED_GUEST_LIMIT)]
+    return [play_task(run, level, "kvm", "auto", NESTED_GUEST_LIMIT,
+                      run.mode == "nested")]
 
 
 LEVELS = [

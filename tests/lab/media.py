@@ -88,14 +88,28 @@ class Media:
                      estimate=0.5)]
 
 
+# A raw picture as virtio-buf-cat writes it: fourcc XR24, lines without gaps.
+RAW_INPUT = ["-f", "rawvideo", "-pix_fmt", "bgr0", "-video_size",
+             SIZE.replace(":", "x")]
+
+
+def input_of(path) -> list:
+    return (RAW_INPUT if path.suffix == ".raw" else []) + ["-i", str(path)]
+
+
+def raw_to_png(path, target, log):
+    env.run(["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y"]
+            + input_of(path) + ["-pix_fmt", "rgb24", target], log)
+
+
 def pixels(path):
     """The frames of a picture or clip as raw bytes: RGB of a picture, the
     planes of a y4m clip as they are."""
     if path.suffix == ".y4m":
         return y4m_frames(path)
     done = subprocess.run(
-        ["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-i",
-         str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        ["ffmpeg", "-hide_banner", "-nostdin", "-v", "error"]
+        + input_of(path) + ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if done.returncode or not done.stdout:
         raise env.LabError(f"cannot read {path}: "

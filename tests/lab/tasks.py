@@ -268,7 +268,7 @@ def guest_tests(params, folder, watch=None) -> dict:
                                            HERE / "peer.py", f"--{name}",
                                            socket, application])
             result = running.wait(
-                watch=lambda lines: watch and lines and watch(lines[-1]))
+                watch=lambda latest: watch and watch(latest))
             seen = hoarders.problems(30)
         finally:
             running.stop()
@@ -326,8 +326,8 @@ def play(params, folder, watch=None) -> dict:
                         folder / f"{item['application']}.json",
                         "--timeout", params["limit"]])
                 look = Look(params["info"], socket, facts)
-                result = running.wait(watch=lambda out: (
-                    look.again(), watch and out and watch(out[-1])))
+                result = running.wait(watch=lambda latest: (
+                    look.again(), watch and watch(latest)))
                 problem = result.problem()
                 if problem:
                     facts["problems"].append(problem)

@@ -146,11 +146,20 @@ class Running:
 
     def lines(self) -> list:
         """The job's output so far, complete lines only."""
+        text = self.output.read_text(errors="replace").replace("\r\n", "\n")
+        # Of a line that updated itself, what it said in the end.
+        return [line.rstrip("\r").rsplit("\r", 1)[-1].replace("\x1b[K", "")
+                for line in text.split("\n")[:-1]]
+
+    def latest(self) -> str:
+        """What the job said last, a line in progress included."""
         text = self.output.read_text(errors="replace")
-        return text.replace("\r", "").split("\n")[:-1]
+        said = [part.replace("\x1b[K", "").strip()
+                for part in re.split(r"[\r\n]+", text[-2000:])]
+        return next((part for part in reversed(said) if part), "")
 
     def wait(self, limit=None, watch=None) -> Result:
-        """Wait for its end; watch(lines) is called now and then."""
+        """Wait for its end; watch(latest) is called now and then."""
         deadline = self.begin + (limit or self.guest.limit)
         fault = ""
         while True:
@@ -160,7 +169,7 @@ class Running:
             except subprocess.TimeoutExpired:
                 pass
             if watch:
-                watch(self.lines())
+                watch(self.latest())
             stands = KVM_FAULT.search(self.log.read_text(errors="replace"))
             if stands:
                 fault = stands[0]
