@@ -185,18 +185,20 @@ def verb_demo(lab, parts, set_up):
     cases = judge(parts, folder / "play", result, backing, pictures, frames)
     shown = collect(parts, folder / "play",
                     pathlib.Path(lab.options.output), pictures, frames)
-    return conclude(cases, shown, total, accel, backing, folder)
+    return conclude(cases, shown, total, accel, backing, folder,
+                    machine.zero_copy() if backing == "copy" else "")
 
 
-def conclude(cases, shown, total, accel, backing, folder) -> int:
+def conclude(cases, shown, total, accel, backing, folder,
+             why_copy) -> int:
     equal = sum(c.result == report.OK for c in cases
                 if "is equal" in c.name)
     bad = [c for c in cases if c.result == report.FAILED]
     for case in bad[:8]:
         env.say(f"FAILED {case.name}: {case.reason}")
     how = ("0 bytes copied" if backing == "udmabuf"
-           else "copied once by QEMU: no zero copy here, see above or try "
-           "--mode=nested")
+           else f"copied once by QEMU ({why_copy}; --mode=nested shows them "
+           "without a copy)")
     env.say(f"{equal} of {total} frames equal, received through {backing} "
             f"under {accel}, {how}")
     if shown:
