@@ -2,8 +2,9 @@
 """A consumer of the guest's tests, straight from the protocol's text.
 
     peer.py --consumer SOCKET APPLICATION   reads every update and releases it
-    peer.py --holder SOCKET APPLICATION     attaches everything, gives nothing
-                                            back until it is told RESET
+    peer.py --holder SOCKET APPLICATION     attaches everything, releases
+                                            nothing, and answers a REMOVE only
+                                            after HOLD seconds
 
 Uses neither libvirtio-buf nor anything but Python, on purpose: it is a
 second reading of docs/interop/virtio-buf.rst.  Ends when the server does.
@@ -12,6 +13,7 @@ second reading of docs/interop/virtio-buf.rst.  Ends when the server does.
 import array
 import mmap
 import os
+import select
 import socket
 import struct
 import sys
@@ -23,13 +25,16 @@ ERROR, SUBSCRIBED, ATTACHED, UPDATE, REMOVE, LOST, RESET = (
     64, 67, 68, 70, 72, 73, 74)
 NAME_SIZE = 64
 CREDIT = 256
+# Long enough to be seen as pending, shorter than the server's patience, which
+# would end in a disconnection in the middle of the next test.
+HOLD = 1.0
 
 
 class Peer:
     def __init__(self, path, application, holder):
         self.holder = holder
         self.maps = {}
-        self.held = []
+        self.answers = []       # (when, buffer): REMOVED that is due then
         self.fds = []
         self.data = b""
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -51,6 +56,9 @@ class Peer:
                 if len(self.data) >= size:
                     body, self.data = self.data[8:size], self.data[size:]
                     return kind, body
+            self.answer()
+            if not select.select([self.socket], [], [], 0.1)[0]:
+                continue
             data, ancillary, flags, _ = self.socket.recvmsg(
                 65536, socket.CMSG_SPACE(64), socket.MSG_CMSG_CLOEXEC)
             if flags & socket.MSG_CTRUNC:
@@ -63,6 +71,14 @@ class Peer:
             if not data:
                 return None
             self.data += data
+
+    def answer(self):
+        """Say REMOVED where it is due."""
+        while self.answers and self.answers[0][0] <= time.monotonic():
+            _when, buffer = self.answers.pop(0)
+            if buffer in self.maps:
+                self.drop(buffer)
+                self.send(REMOVED, struct.pack("<Q", buffer))
 
     def drop(self, buffer):
         memory = self.maps.pop(buffer, None)
@@ -81,11 +97,11 @@ class Peer:
             # One byte of each page, as a reader would touch them.
             sum(self.maps[buffer][::4096])
             self.send(RELEASE, struct.pack("<QQ", buffer, serial))
-        elif kind == REMOVE and not self.holder:
+        elif kind == REMOVE:
             buffer, = struct.unpack_from("<Q", body)
-            if buffer in self.maps:
-                self.drop(buffer)
-                self.send(REMOVED, body[:8])
+            due = time.monotonic() + (HOLD if self.holder else 0)
+            self.answers.append((due, buffer))
+            self.answer()
         elif kind == RESET:
             for buffer in list(self.maps):
                 self.drop(buffer)
