@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 import apt
@@ -315,10 +316,12 @@ class Commands(Scratch):
         with self.assertRaisesRegex(env.CommandFailed, "stopped after"):
             env.run(["sh", "-c", "sleep 60 & echo $!; wait"], log, limit=0.3)
         child = int(log.read_text().splitlines()[1])
-        with contextlib.suppress(FileNotFoundError):
+        deadline = time.monotonic() + 5
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             # Gone, or waiting for init to notice.
-            state = pathlib.Path(f"/proc/{child}/stat").read_text()
-            self.assertIn(") Z", state)
+            while ") Z" not in pathlib.Path(f"/proc/{child}/stat").read_text():
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
 
 
 class Overlay(Scratch):

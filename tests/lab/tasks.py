@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,14 @@ def run_qtests(qemu, names, single, log, params, watch):
              if case.name.startswith("/")], status, log)
 
 
+def why_it_ended(log) -> str:
+    """The line of a log that says why a program died, and where it is."""
+    text = log.read_text(errors="replace")
+    found = re.search(r"^.*(?:runtime error: |ERROR: |ERROR:|assertion |"
+                      r"Bail out!|stopped after ).*$", text, re.MULTILINE)
+    return f"{found[0][:160] if found else 'no reason'} ({log})"
+
+
 def qtest(params, folder, watch=None) -> dict:
     """Every registered case; one that did not come to an end fails by
     name."""
@@ -126,8 +135,9 @@ def qtest(params, folder, watch=None) -> dict:
         case = seen.pop(name, None)
         if case is None:
             case = report.Case(name, report.FAILED,
-                               "not run to its end, see " + ", ".join(
-                                   str(log) for _, _, log in runs))
+                               "not run to its end: " + "; ".join(
+                                   why_it_ended(log) for _, end, log in runs
+                                   if end != "0"))
         cases.append(dataclasses.replace(case, name=short_qtest(name)))
     failed = any(case.result == report.FAILED for case in cases)
     for _found, status, log in runs:
