@@ -307,7 +307,9 @@ uint32_t qvirtio_buf_set_properties(QVirtioBuf *b, uint64_t id,
     g_autofree uint8_t *request = g_malloc(sizeof(head) + size);
 
     memcpy(request, &head, sizeof(head));
-    memcpy(request + sizeof(head), records, size);
+    if (size) {
+        memcpy(request + sizeof(head), records, size);
+    }
     return qvirtio_buf_command_status(b, request, sizeof(head) + size);
 }
 
