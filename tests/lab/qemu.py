@@ -192,7 +192,8 @@ class Qemu:
             folder = self.lab.cache / "build" / build
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            env.run([self.src.with_name(build) / "configure"] + self.configure_line(build),
+            configure = self.src.with_name(build) / "configure"
+            env.run([configure] + self.configure_line(build),
                     self.lab.log_path(f"{build}-configure"), append=False,
                     cwd=folder, env=self.meson_env())
         return action
