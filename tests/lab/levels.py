@@ -29,7 +29,8 @@ DEBUG_LIMIT = 900
 NESTED_GUEST_LIMIT = 1200
 CLIP_FRAMES = 8
 PROOF_LIMIT = 60
-# The holder answers after a second, whatever else the machine has to do.
+# Holders answer after a second: not too late, whatever else the machine has to
+# do, or the server disconnects one in the middle of the next test.
 PATIENT = ",release-timeout=20000"
 REVOKE = "virtbuf-revoke"
 REVOKE_ROUNDS = 100
