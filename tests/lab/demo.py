@@ -196,7 +196,8 @@ def conclude(cases, shown, total, accel, backing, folder,
     bad = [c for c in cases if c.result == report.FAILED]
     for case in bad[:8]:
         env.say(f"FAILED {case.name}: {case.reason}")
-    how = ("0 bytes copied" if backing == "udmabuf"
+    how = ("the host programs read the guest's own pages"
+           if backing == "udmabuf"
            else f"copied once by QEMU ({why_copy}; --mode=nested shows them "
            "without a copy)")
     env.say(f"{equal} of {total} frames equal, received through {backing} "
