@@ -169,7 +169,8 @@ def verb_demo(lab, parts, set_up):
     guest = {"qemu": str(parts.qemu.output()), "kernel": str(stock),
              "driver": str(parts.driver.place()),
              "busybox": str(stock / "busybox"), "accel": accel,
-             "limit": NESTED_LIMIT if mode == "nested" else DIRECT_LIMIT}
+             "limit": NESTED_LIMIT if mode == "nested" else DIRECT_LIMIT,
+             "cpus": 1 if mode == "nested" else 2}
     pictures, frames = parts.media.pictures(), media.CLIP_FRAMES
     task = play_task(parts, "play", guest, "auto", pictures, frames,
                      mode == "nested")

@@ -65,7 +65,10 @@ class Run:
             "driver": str(self.parts.debug.place() if debug
                           else self.parts.driver.place()),
             "busybox": str(stock / "busybox"),
-            "accel": accel, "limit": limit}
+            "accel": accel, "limit": limit,
+            # Under emulated SVM a second vCPU sometimes stands still for
+            # minutes; guests with two run on the emulated machine itself.
+            "cpus": 1 if accel == "kvm" and self.mode == "nested" else 2}
 
 
 @dataclasses.dataclass

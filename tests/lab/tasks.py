@@ -176,7 +176,8 @@ def make_guest(params, job, **more) -> vm.Guest:
         kernel=kernel / "vmlinuz", busybox=pathlib.Path(params["busybox"]),
         job=job, modules=modules + sorted(driver.glob("*.ko")),
         programs=[pathlib.Path(p) for p in params.get("programs", [])],
-        accel=params["accel"], limit=params["limit"], **more)
+        accel=params["accel"], limit=params["limit"],
+        cpus=params.get("cpus", 2), **more)
 
 
 class Peers:
