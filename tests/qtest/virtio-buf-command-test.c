@@ -13,8 +13,6 @@
 
 #define PAGE_SIZE 4096
 
-/* -- REGISTER ----------------------------------------------------------- */
-
 static void check_backing(const struct virtio_buf_register_response *response,
                           uint8_t reason)
 {
@@ -341,8 +339,6 @@ static void test_register_limits(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(qvirtio_buf_register(b, &buffer), ==, VIRTIO_BUF_S_OK);
 }
 
-/* -- properties --------------------------------------------------------- */
-
 static void test_set_properties(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -401,8 +397,6 @@ static void test_set_properties(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(qvirtio_buf_command_status(b, &request, sizeof(request)),
                      ==, VIRTIO_BUF_S_OK);
 }
-
-/* -- UPDATE ------------------------------------------------------------- */
 
 typedef struct RawUpdate {
     struct virtio_buf_update head;
@@ -517,8 +511,6 @@ static void test_update(void *obj, void *data, QGuestAllocator *alloc)
     /* The answer has told: there is no event */
     qvirtio_buf_no_event(b, 1, VIRTIO_BUF_EVENT_RELEASED);
 }
-
-/* -- RESET -------------------------------------------------------------- */
 
 #define RESET_FAULT(field, value, status) \
     FAULT(struct virtio_buf_reset, field, value, VIRTIO_BUF_S_##status)

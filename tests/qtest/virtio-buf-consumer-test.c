@@ -37,8 +37,6 @@ static void wait_consumers(QVirtioBuf *b, uint32_t count)
     }
 }
 
-/* -- one frame ---------------------------------------------------------- */
-
 static void test_frame(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -175,8 +173,6 @@ static void test_damage(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_clear(&memory);
     qbuf_close(c);
 }
-
-/* -- who hears of what -------------------------------------------------- */
 
 static void test_late_join(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -415,8 +411,6 @@ static void test_limits(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
-/* -- properties --------------------------------------------------------- */
-
 static void test_properties(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -559,8 +553,6 @@ static void test_get_consumers(void *obj, void *data, QGuestAllocator *alloc)
     wait_consumers(b, 0);
 }
 
-/* -- a machine that is stopped ------------------------------------------ */
-
 /* News that arise meanwhile are raised when it runs */
 static void test_stopped_machine(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -594,8 +586,6 @@ static void test_stopped_machine(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_clear(&memory);
     qbuf_close(c);
 }
-
-/* -- a consumer that is killed ------------------------------------------ */
 
 static void test_killed(void *obj, void *data, QGuestAllocator *alloc)
 {

@@ -83,8 +83,6 @@ static void check_apart(QTestState *qts, Shared *shared, uint8_t pattern)
     guest_check(qts, &shared->buffer, ~pattern);
 }
 
-/* -- UNREGISTER --------------------------------------------------------- */
-
 static void test_unregister(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -254,8 +252,6 @@ static void test_reset_command(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
-/* -- resets ------------------------------------------------------------- */
-
 static void test_device_reset(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -310,8 +306,6 @@ static void test_system_reset(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_clear(&shared.memory);
     qbuf_close(c);
 }
-
-/* -- unplug ------------------------------------------------------------- */
 
 typedef struct Plugged {
     QVirtioPCIDevice *pci;
@@ -405,8 +399,6 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
     qos_invalidate_command_line();
 }
-
-/* -- leaks -------------------------------------------------------------- */
 
 static unsigned open_fds(QTestState *qts)
 {

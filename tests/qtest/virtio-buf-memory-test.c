@@ -50,8 +50,6 @@ static void check_guest(QVirtioBuf *b, uint64_t addr, size_t size,
     check_bytes(bytes, size, pattern);
 }
 
-/* -- RAM and its backing ------------------------------------------------- */
-
 typedef struct Machine {
     const char *ram;        /* options; NULL: what the machine has by default */
     uint8_t reason;         /* VIRTIO_BUF_REASON_*, where there is udmabuf */
@@ -152,8 +150,6 @@ static void test_copied(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_check(&holder.memory, 0, buffer.size, 0x5a);
     holder_clear(&holder);
 }
-
-/* -- copies -------------------------------------------------------------- */
 
 /* Large enough for a worker, of ranges in another order than in RAM */
 static void test_copy_scattered(void *obj, void *data, QGuestAllocator *alloc)
@@ -295,8 +291,6 @@ static void test_copy_interrupted(void *obj, void *data,
     }
     g_assert_cmpuint(count_fds(b), <=, fds);
 }
-
-/* -- taking back --------------------------------------------------------- */
 
 static bool skip_without_udmabuf(void)
 {
@@ -477,8 +471,6 @@ static void test_orphans(void *obj, void *data, QGuestAllocator *alloc)
     }
     g_assert_cmpuint(count_fds(b), <=, fds);
 }
-
-/* -- huge pages ---------------------------------------------------------- */
 
 #define SHMEM_HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 

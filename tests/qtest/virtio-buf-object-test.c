@@ -17,8 +17,6 @@
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
 
-/* -- a QEMU of its own -------------------------------------------------- */
-
 typedef struct Spawned {
     pid_t pid;
     int output;             /* its stderr */
@@ -94,8 +92,6 @@ static void check_refused(const char *args, const char *expected)
 
 #define OBJECT "none -object virtio-buf-server,id=s"
 
-/* -- places ------------------------------------------------------------- */
-
 typedef struct Place {
     char *dir;
     char *path;
@@ -133,8 +129,6 @@ static bool exists(const char *path)
 {
     return access(path, F_OK) == 0;
 }
-
-/* -- cases -------------------------------------------------------------- */
 
 static void test_options(void *obj, void *data, QGuestAllocator *alloc)
 {

@@ -27,8 +27,6 @@ static QBufConsumer *subscribed(void)
     return qbuf_subscribe_none(path(), "nothing", 0);
 }
 
-/* -- faults in one message ---------------------------------------------- */
-
 /* Sends a header that says @said and @size bytes, zeros behind the header */
 static void send_raw(QBufConsumer *c, uint32_t type, uint32_t said, size_t size)
 {
@@ -124,8 +122,6 @@ static void test_raw_faults(void *obj, void *data, QGuestAllocator *alloc)
     check_good(b, good);
     qbuf_close(good);
 }
-
-/* -- faults in fields --------------------------------------------------- */
 
 static void check_hello(uint32_t magic, uint16_t major, uint16_t minor,
                         uint64_t features, bool fine)
@@ -326,8 +322,6 @@ static void test_release_faults(void *obj, void *data, QGuestAllocator *alloc)
     }
 }
 
-/* -- the stream --------------------------------------------------------- */
-
 static void test_descriptors(void *obj, void *data, QGuestAllocator *alloc)
 {
     struct virtio_buf_msg_hello hello = {
@@ -425,8 +419,6 @@ static void test_pieces(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_expect_end(c);
     qbuf_close(c);
 }
-
-/* -- bounds ------------------------------------------------------------- */
 
 static void test_handshake_timeout(void *obj, void *data,
                                    QGuestAllocator *alloc)

@@ -16,8 +16,6 @@
 #include "standard-headers/linux/pci_regs.h"
 #include "standard-headers/linux/virtio_config.h"
 
-/* -- configuration ------------------------------------------------------ */
-
 static void test_config(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -89,8 +87,6 @@ static void test_query_status(void *obj, void *data, QGuestAllocator *alloc)
     qobject_unref(status);
     qobject_unref(list);
 }
-
-/* -- events ------------------------------------------------------------- */
 
 static void test_events_paging(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -165,8 +161,6 @@ static void test_events_room(void *obj, void *data, QGuestAllocator *alloc)
                         sizeof(answer));
     g_assert_cmpuint(le32_to_cpu(list->hdr.status), ==, VIRTIO_BUF_S_INVALID);
 }
-
-/* -- chains ------------------------------------------------------------- */
 
 static void test_unknown_command(void *obj, void *data, QGuestAllocator *alloc)
 {

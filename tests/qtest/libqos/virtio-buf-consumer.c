@@ -15,8 +15,6 @@
 #define TIMEOUT_MS  60000
 #define SILENCE_MS  50
 
-/* -- sending ------------------------------------------------------------ */
-
 QBufConsumer *qbuf_connect(const char *path)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -162,8 +160,6 @@ void qbuf_release(QBufConsumer *c, uint64_t buffer, uint64_t serial)
 
     qbuf_send(c, VIRTIO_BUF_MSG_RELEASE, &msg, sizeof(msg));
 }
-
-/* -- expecting ---------------------------------------------------------- */
 
 /* 1 and a message, or 0 at the end of the stream */
 static int qbuf_next(QBufConsumer *c, const struct virtio_buf_msg **msg)
@@ -325,8 +321,6 @@ void qbuf_expect_silence(QBufConsumer *c)
     g_assert_cmpint(poll(&pfd, 1, SILENCE_MS), ==, 0);
 }
 
-/* -- connecting --------------------------------------------------------- */
-
 QBufConsumer *qbuf_hello(const char *path)
 {
     QBufConsumer *c = qbuf_connect(path);
@@ -358,8 +352,6 @@ QBufConsumer *qbuf_subscribe_none(const char *path, const char *application,
     qbuf_expect_subscribed(c);
     return c;
 }
-
-/* -- memory ------------------------------------------------------------- */
 
 void qbuf_memory_clear(QBufMemory *memory)
 {

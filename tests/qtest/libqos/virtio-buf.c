@@ -19,8 +19,6 @@
 #define PAGE_SIZE 4096
 #define QUEUE_SIZE 8
 
-/* -- the test's surroundings -------------------------------------------- */
-
 static char *socket_dir;
 static char *socket_path;
 
@@ -59,8 +57,6 @@ void *qvirtio_buf_before(GString *cmd_line, void *arg)
                            more ? "," : "", more ?: "");
     return arg;
 }
-
-/* -- the device --------------------------------------------------------- */
 
 static void qvirtio_buf_negotiate(QVirtioBuf *b)
 {
@@ -191,8 +187,6 @@ void qvirtio_buf_wait_config_changed(QVirtioBuf *b)
 {
     qvirtio_wait_config_isr(b->vdev, QVIRTIO_BUF_TIMEOUT_US);
 }
-
-/* -- commands ----------------------------------------------------------- */
 
 uint32_t qvirtio_buf_register(QVirtioBuf *b, QVirtioBufBuffer *buffer)
 {
@@ -335,8 +329,6 @@ uint32_t qvirtio_buf_reset_command(QVirtioBuf *b, uint32_t scope,
     return le32_to_cpu(response.hdr.status);
 }
 
-/* -- events ------------------------------------------------------------- */
-
 unsigned qvirtio_buf_get_events(QVirtioBuf *b, struct virtio_buf_event *events,
                                 unsigned max, bool *more)
 {
@@ -419,8 +411,6 @@ void qvirtio_buf_no_event(QVirtioBuf *b, uint64_t id, uint32_t flags)
     g_assert_cmphex(qvirtio_buf_drain(b, id, flags, &event), ==, 0);
 }
 
-/* -- properties --------------------------------------------------------- */
-
 uint32_t qvirtio_buf_property(uint8_t *list, uint32_t size, const char *name,
                               const char *value)
 {
@@ -446,8 +436,6 @@ uint32_t qvirtio_buf_property_delete(uint8_t *list, uint32_t size,
 
     return size + virtio_buf_property_put(list + size, &view);
 }
-
-/* -- nodes -------------------------------------------------------------- */
 
 static void *qvirtio_buf_get_driver(QVirtioBuf *b, const char *interface)
 {

@@ -93,7 +93,7 @@ bool qvirtio_buf_config_changed(QVirtioBuf *b);
 /* Fails the test when the device does not raise one in time */
 void qvirtio_buf_wait_config_changed(QVirtioBuf *b);
 
-/* -- buffers ------------------------------------------------------------ */
+/* Buffers */
 
 /* A buffer as the test wants it; what is 0 or NULL gets what is simplest */
 typedef struct QVirtioBufBuffer {
