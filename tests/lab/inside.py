@@ -47,7 +47,7 @@ def run_nested(lab, parts, task_list, folder, watch=None) -> dict:
     host = vm.host_vm(
         parts.stock.place(), command,
         {"XDG_CACHE_HOME": shlex.quote(str(lab.cache.parent))},
-        folder, limit)
+        [lab.here, lab.cache], folder, limit)
 
     def see(latest):
         if watch and latest:

@@ -411,6 +411,14 @@ class Guests(Scratch):
         self.assertEqual(kernel.module_order(text, ["top", "builtin"]),
                          ["c/low-one.ko.xz", "b/mid.ko.xz", "a/top.ko.xz"])
 
+    def test_folders_that_the_host_vm_would_hide(self):
+        self.assertEqual(
+            [str(p) for p in vm.hidden_by_scratch(
+                ["/tmp/cache/run/1", "/home/me/clone", "/tmp/cache",
+                 "/run/user/0/clone", "/tmpfs"])],
+            ["/run/user/0/clone", "/tmp/cache"])
+        self.assertEqual(vm.hidden_by_scratch(["/srv/tmp"]), [])
+
     def test_the_archive_is_read_by_cpio_readers(self):
         archive = initramfs.Archive()
         archive.file("dir/name", "text\n", 0o755)

@@ -47,8 +47,8 @@ def host_shell(lab, parts):
     environment = {
         "XDG_CACHE_HOME": shlex.quote(str(lab.cache.parent)),
         "QEMU": shlex.quote(str(parts.qemu.output()))}
-    host = vm.host_vm(parts.stock.place(), "/bin/bash", environment, folder,
-                      0, interactive=True)
+    host = vm.host_vm(parts.stock.place(), "/bin/bash", environment,
+                      [lab.here, lab.cache], folder, 0, interactive=True)
     return vm.Running(parts.qemu.output(), host, folder).child.wait()
 
 

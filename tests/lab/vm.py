@@ -12,6 +12,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import time
 
@@ -234,8 +235,11 @@ mount -t sysfs sys $root/sys
 mount --move /dev $root/dev 2>/dev/null || mount -t devtmpfs dev $root/dev
 [ -d $root/dev/shm ] || mkdir $root/dev/shm
 grep -q " $root/dev/shm " /proc/mounts || mount -t tmpfs shm $root/dev/shm
+mkdir /keep
+{keep}
 mount -t tmpfs tmp $root/tmp
 mount -t tmpfs run $root/run
+{give}
 for device in kvm udmabuf; do
     [ -e $root/dev/$device ] || echo "lab: the host VM has no /dev/$device"
 done
@@ -244,12 +248,31 @@ exec chroot $root /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 """
 
 
-def host_vm(stock, command, environment, writable, limit, memory=4096,
+def hidden_by_scratch(paths) -> list:
+    """Those of `paths` that the host VM's own /tmp and /run would hide, none
+    of them inside of another."""
+    found = []
+    for path in sorted(pathlib.Path(p).resolve() for p in paths):
+        inside = any(path.is_relative_to(other) for other in found)
+        if path.parts[1:2] in (("tmp",), ("run",)) and not inside:
+            found.append(path)
+    return found
+
+
+def host_vm(stock, command, environment, needed, writable, limit, memory=4096,
             interactive=False) -> Guest:
-    """A host VM that runs a command on this machine's files; `writable` is
-    the one folder that it may write to."""
+    """A host VM that runs a command on this machine's files; `needed` are
+    folders that have to be there, wherever they are, `writable` is the one
+    folder that it may write to."""
+    keep, give = [], []
+    for number, path in enumerate(hidden_by_scratch([*needed, writable])):
+        place = shlex.quote(f"/mnt{path}")
+        keep.append(f"mkdir /keep/{number}\n"
+                    f"mount -o rbind {place} /keep/{number}")
+        give.append(f"mkdir -p {place}\n"
+                    f"mount -o rbind /keep/{number} {place}")
     job = HOST_JOB.format(
-        command=command,
+        command=command, keep="\n".join(keep), give="\n".join(give),
         environment=" ".join(f"{k}={v}" for k, v in environment.items()))
     shares = [Share(pathlib.Path("/"), "/mnt"),
               Share(writable, f"/mnt{writable}", writable=True)]
