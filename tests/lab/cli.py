@@ -7,6 +7,7 @@ test itself.
 
 import argparse
 import os
+import pathlib
 import signal
 import sys
 
@@ -73,6 +74,10 @@ def make_parser():
     demo.add_argument("--output", default="virtio-buf-demo", metavar="DIR",
                       help="where the received frames go (default: "
                       "%(default)s)")
+    demo.add_argument("--input", action="append", default=[], metavar="FILE",
+                      type=pathlib.Path, help="play this picture, or the "
+                      "first second of this clip, whatever ffmpeg reads, and "
+                      "not photographs of a Debian package (may be repeated)")
 
     test = verbs.add_parser(
         "test", help="run every test there is", allow_abbrev=False,

@@ -21,30 +21,32 @@ NESTED_LIMIT = 1800
 PARTS = ["qemu", "stock", "driver", "host", "media"]
 
 
-def play_task(parts, name, guest, backing, pictures, clip_frames,
-              nested=False) -> dict:
-    """A guest plays the pictures to one host program and the clip's first
-    frames to another."""
-    clip = parts.media.cut(clip_frames)
+def play_task(parts, name, guest, backing, material, nested=False) -> dict:
+    """A guest plays the pictures to one host program and the clip to
+    another."""
     # A PNG takes an emulated host's CPU many seconds, and this one's none.
     kind = "raw" if nested else "png"
+    plays = []
+    if material.pictures:
+        plays.append({
+            "application": "pictures", "files": material.pictures,
+            "count": len(material.pictures), "format": kind, "fps": 10,
+            "output": f"picture-%03d.{kind}"})
+    if material.clip:
+        plays.append({
+            "application": "clip", "files": [material.clip],
+            "count": material.clip_frames, "format": "y4m", "fps": 25,
+            "output": "clip.y4m"})
     params = dict(guest)
     params.update(
         programs=[str(parts.host.program("virtio-buf-play"))],
         cat=str(parts.host.program("virtio-buf-cat")),
         info=str(parts.host.program("virtio-buf-info")),
-        media=str(parts.media.path), backing=backing,
-        plays=[
-            {"application": "pictures", "files": pictures,
-             "count": len(pictures), "format": kind, "fps": 10,
-             "output": f"picture-%03d.{kind}"},
-            {"application": "clip", "files": [clip.name],
-             "count": clip_frames, "format": "y4m", "fps": 25,
-             "output": "clip.y4m"}])
+        media=str(material.folder), backing=backing, plays=plays)
     return {"kind": "play", "name": name, "params": params}
 
 
-def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
+def judge(folder, facts, backing, material) -> list:
     """The cases of one play: that it ran, how the memory was shared, and
     each frame's pixels."""
     problems = facts.get("problems", [])
@@ -57,22 +59,31 @@ def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
         "virtio-buf-info showed the buffers",
         report.OK if seen == {backing} else report.FAILED,
         f"their backing: {', '.join(sorted(seen)) or 'none were seen'}"))
-    for name, count in (("pictures", len(pictures)), ("clip", clip_frames)):
-        cases.append(judge_backing(name, count, backing,
-                                   facts.get("stats", {}).get(name, {})))
-    for number, name in enumerate(pictures):
+    for name, count in (("pictures", len(material.pictures)),
+                        ("clip", material.clip_frames)):
+        if count:
+            cases.append(judge_backing(name, count, backing,
+                                       facts.get("stats", {}).get(name, {})))
+    for number, name in enumerate(material.pictures):
         cases.append(judge_frame(
-            name, lambda n=name: media.pixels(parts.media.path / n)[0],
+            name, lambda n=name: media.pixels(material.folder / n)[0],
             lambda n=number: media.pixels(
                 received(folder, "picture-*", n))[0]))
-    played = media.y4m_frames(parts.media.cut(clip_frames))
+    if material.clip:
+        cases += judge_clip(folder, material)
+    return cases
+
+
+def judge_clip(folder, material) -> list:
+    cases, frames = [], material.clip_frames
+    played = media.y4m_frames(material.folder / material.clip)
     try:
         got = media.y4m_frames(folder / "clip.y4m")
     except (OSError, env.LabError) as error:
         got, why = [], str(error)
     else:
         why = f"{len(got)} frames were received"
-    for number in range(clip_frames):
+    for number in range(frames):
         if number >= len(got):
             cases.append(report.Case(f"clip frame {number}", report.FAILED,
                                      why))
@@ -80,7 +91,7 @@ def judge(parts, folder, facts, backing, pictures, clip_frames) -> list:
         cases.append(judge_frame(f"clip frame {number}",
                                  lambda n=number: played[n],
                                  lambda n=number: got[n]))
-    if len(got) > clip_frames:
+    if len(got) > frames:
         cases.append(report.Case("clip's end", report.FAILED, why))
     return cases
 
@@ -130,7 +141,7 @@ def backings(info) -> set:
     return found
 
 
-def collect(parts, folder, target, pictures, clip_frames):
+def collect(lab, folder, target):
     """Put what was received where the user sees it, the clip as PNGs, too."""
     target.mkdir(parents=True, exist_ok=True)
     for old in target.glob("*.png"):
@@ -141,17 +152,31 @@ def collect(parts, folder, target, pictures, clip_frames):
             shutil.copy2(path, target)
         else:
             media.raw_to_png(path, target / f"{path.stem}.png",
-                             parts.lab.log_path("demo"))
+                             lab.log_path("demo"))
     clip = folder / "clip.y4m"
     if clip.exists():
-        env.run(["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y",
-                 "-i", clip, "-frames:v", str(clip_frames),
-                 target / "clip-%03d.png"], parts.lab.log_path("demo"))
+        env.run(media.FFMPEG + ["-i", clip, target / "clip-%03d.png"],
+                lab.log_path("demo"))
     return sorted(target.glob("*.png"))
 
 
+def what(material) -> str:
+    """"12 pictures and 28 frames of a clip"."""
+    words = []
+    if material.pictures:
+        words.append("one picture" if len(material.pictures) == 1
+                     else f"{len(material.pictures)} pictures")
+    if material.clip:
+        words.append(f"{material.clip_frames} frames of a clip")
+    return " and ".join(words)
+
+
 def verb_demo(lab, parts, set_up):
-    set_up(lab, parts.steps(PARTS))
+    for path in lab.options.input:
+        if not path.is_file():
+            raise env.UsageError(f"--input {path}: there is no such file")
+    set_up(lab, parts.steps([part for part in PARTS if part != "media"
+                             or not lab.options.input]))
     machine = probe.Machine(lab, parts)
     mode = probe.choose_mode(lab.options, machine)
     folder = inside.new_folder(lab, "demo")
@@ -171,22 +196,23 @@ def verb_demo(lab, parts, set_up):
              "busybox": str(stock / "busybox"), "accel": accel,
              "limit": NESTED_LIMIT if mode == "nested" else DIRECT_LIMIT,
              "cpus": 1 if mode == "nested" else 2}
-    pictures, frames = parts.media.pictures(), media.CLIP_FRAMES
-    task = play_task(parts, "play", guest, "auto", pictures, frames,
-                     mode == "nested")
-    total = len(pictures) + frames
-    env.say(f"A guest under -accel {accel} on {where} plays {len(pictures)} "
-            f"pictures and {frames} frames of a clip, 1920x1080")
+    if lab.options.input:
+        material = media.material_of(lab.options.input, folder / "material",
+                                     lab.log_path("demo"))
+    else:
+        material = parts.media.material()
+    task = play_task(parts, "play", guest, "auto", material, mode == "nested")
+    env.say(f"A guest under -accel {accel} on {where} plays {what(material)},"
+            " 1920x1080")
     progress = steps.Progress("playing")
     how = inside.run_nested if mode == "nested" else inside.run_direct
     begin = time.monotonic()
     result = how(lab, parts, [task], folder,
                  lambda text: progress.note(text[:60]))["play"]
     progress.finish(f"{time.monotonic() - begin:.0f} s")
-    cases = judge(parts, folder / "play", result, backing, pictures, frames)
-    shown = collect(parts, folder / "play",
-                    pathlib.Path(lab.options.output), pictures, frames)
-    return conclude(cases, shown, total, accel, backing, folder,
+    cases = judge(folder / "play", result, backing, material)
+    shown = collect(lab, folder / "play", pathlib.Path(lab.options.output))
+    return conclude(cases, shown, material.total(), accel, backing, folder,
                     machine.zero_copy() if backing == "copy" else "")
 
 

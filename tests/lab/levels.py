@@ -250,14 +250,14 @@ def tasks_revoke(run, level):
 def play_task(run, level, accel, backing, limit, nested=False) -> dict:
     return demo.play_task(
         run.parts, level, run.driver_guest(limit, accel), backing,
-        run.parts.media.pictures()[:3], CLIP_FRAMES, nested)
+        run.parts.media.material(3, CLIP_FRAMES), nested)
 
 
 def take_play(run, level, result):
     wanted = "copy" if level.endswith("copy") else "udmabuf"
     folder = run.folder / level
-    for case in demo.judge(run.parts, folder, result, wanted,
-                           run.parts.media.pictures()[:3], CLIP_FRAMES):
+    for case in demo.judge(folder, result, wanted,
+                           run.parts.media.material(3, CLIP_FRAMES)):
         run.report.add(level, [case])
 
 

