@@ -66,6 +66,7 @@ class Run:
                           else self.parts.driver.place()),
             "busybox": str(stock / "busybox"),
             "accel": accel, "limit": limit,
+            "long": getattr(self.lab.options, "long", False),
             # Under emulated SVM a second vCPU sometimes stands still for
             # minutes; guests with two run on the emulated machine itself.
             "cpus": 1 if accel == "kvm" and self.mode == "nested" else 2}
@@ -159,7 +160,7 @@ def unit_cases(name, result, protocol, log) -> list:
 def qtest_task(run, level, limit, build="qemu") -> dict:
     return {"kind": "qtest", "name": level, "params": {
         "qemu": str(run.parts.qemu.output(build)), "limit": limit,
-        "workers": min(2, run.lab.jobs),
+        "workers": min(2, run.lab.jobs), "long": run.lab.options.long,
         "pattern": run.pattern(level)}}
 
 

@@ -444,7 +444,7 @@ class Guests(Scratch):
         self.assertEqual(names["dev/null"], ("0o20600", b"", [1, 3]))
 
 
-class Qtests(unittest.TestCase):
+class Qtests(Scratch):
     def test_every_name_is_shared_out_once_and_groups_stay_whole(self):
         names = [f"/{g}/{n}" for g in "abc" for n in range(4)] + ["/d/0"]
         shares = tasks.share_out(names, 2)
@@ -453,6 +453,64 @@ class Qtests(unittest.TestCase):
             self.assertEqual(sum(any(n.startswith(f"/{group}/") for n in s)
                                  for s in shares), 1)
         self.assertEqual(len(tasks.share_out(["/a/1"], 2)), 1)
+
+    def run_stand_in(self, names, fatal, limit=60, **params):
+        """A qos-test whose `fatal` cases end it; what is said of `names`."""
+        program = self.folder / "qos-test"
+        program.write_text(
+            "#!/usr/bin/python3\n"
+            "import os, sys\n"
+            f"names, fatal = {names!r}, {fatal!r}\n"
+            "if sys.argv[1] == '-l':\n"
+            "    print('\\n'.join(names)); sys.exit()\n"
+            f"open({str(self.folder / 'runs')!r}, 'a').write("
+            "os.environ.get('VIRTIO_BUF_LONG_TESTS', 'x'))\n"
+            "for path in sys.argv[4::2]:\n"
+            "    for n in names:\n"
+            "        if path in (n, n.rsplit('/', 1)[0]):\n"
+            "            if n in fatal:\n"
+            "                print('ERROR: ' + n, flush=True); os.abort()\n"
+            "            print('ok 1', n, flush=True)\n"
+            "print('1..1')\n")
+        program.chmod(0o755)
+        result = tasks.qtest(
+            {"qemu": str(self.folder), "limit": limit, **params}, self.folder)
+        return {c.name: (c.result, c.reason)
+                for c in tasks.from_dicts(result["cases"])}
+
+    NAMES = [f"/virtio-buf/virtio-buf-tests/{g}/{n}"
+             for g in "ba" for n in range(3)]
+
+    def test_a_case_that_ends_the_program_is_the_only_one_lost(self):
+        fatal = [self.NAMES[4], self.NAMES[0]]
+        found = self.run_stand_in(self.NAMES, fatal)
+        self.assertEqual(sorted(found),
+                         ["a/0", "a/1", "a/2", "b/0", "b/1", "b/2"])
+        self.assertEqual([n for n in sorted(found) if found[n][0] == "not ok"],
+                         ["a/1", "b/0"])
+        self.assertIn("ERROR: " + fatal[0], found["a/1"][1])
+        self.assertIn("ERROR: " + fatal[1], found["b/0"][1])
+        self.assertEqual((self.folder / "runs").read_text(), "xxx")
+
+    def test_nothing_is_run_again_without_need(self):
+        found = self.run_stand_in(self.NAMES, [], pattern="/a/")
+        self.assertEqual({n: r for n, (r, _) in found.items()},
+                         {"a/0": "ok", "a/1": "ok", "a/2": "ok"})
+        self.assertEqual((self.folder / "runs").read_text(), "x")
+
+    def test_cases_that_are_all_fatal_come_to_an_end(self):
+        found = self.run_stand_in(self.NAMES, self.NAMES, workers=2)
+        self.assertEqual({r for r, _ in found.values()}, {"not ok"})
+        self.assertEqual(len(found), 6)
+
+    def test_without_time_left_the_rest_fails(self):
+        found = self.run_stand_in(self.NAMES, [], limit=0)
+        self.assertEqual({r for r, _ in found.values()}, {"not ok"})
+        self.assertIn("not run: 0 seconds are over", found["a/0"][1])
+
+    def test_long_forms_are_told_to_the_tests(self):
+        self.run_stand_in(self.NAMES, [], long=True)
+        self.assertEqual((self.folder / "runs").read_text(), "1")
 
 
 class Frames(Scratch):

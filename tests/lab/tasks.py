@@ -52,8 +52,13 @@ def qtest_names(qemu, pattern="") -> list:
             and pattern in line]
 
 
-def qtest_env(qemu) -> dict:
-    return dict(os.environ,
+# Set for the long forms of tests, here and in guests
+LONG_TESTS = "VIRTIO_BUF_LONG_TESTS"
+
+
+def qtest_env(qemu, long=False) -> dict:
+    more = {LONG_TESTS: "1"} if long else {}
+    return dict(os.environ, **more,
                 QTEST_QEMU_BINARY=str(qemu / "qemu-system-x86_64"),
                 G_TEST_DBUS_DAEMON="/bin/true", LC_ALL="C.UTF-8",
                 ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:"
@@ -78,25 +83,61 @@ def share_out(names, workers) -> list:
     return shares
 
 
-def run_qtests(qemu, names, single, log, params, watch):
+def group_of(name) -> str:
+    return name.rsplit("/", 1)[0]
+
+
+def run_qtests(qemu, names, single, limit, log, params, watch):
     """One qos-test over these names (their groups unless single): the cases
-    it reported, its exit status, its log."""
+    it reported, its exit status."""
     command = [str(qemu / "qos-test"), "--tap", "-k"]
     # GLib runs what is directly in a group that -p names.
-    paths = names if single else sorted({n.rsplit("/", 1)[0] for n in names})
+    paths = names if single else sorted({group_of(n) for n in names})
     for path in paths:
         command += ["-p", path]
     status = "0"
     try:
-        env.run(command, log, append=False, cwd=qemu, env=qtest_env(qemu),
-                limit=params["limit"],
+        env.run(command, log, append=False, cwd=qemu,
+                env=qtest_env(qemu, params.get("long")), limit=limit,
                 on_line=lambda line: watch and report.CASE.match(line)
                 and watch(short_qtest(line)))
     except env.CommandFailed as error:
         status = str(error.status)
     lines = log.read_text(errors="replace").splitlines()
     return ([case for case in report.read_tap(lines, planned=len(names))
-             if case.name.startswith("/")], status, log)
+             if case.name.startswith("/")], status)
+
+
+def run_all_qtests(qemu, names, log, params, watch) -> list:
+    """A case for each of these names.  One that ends qos-test takes those
+    after it along: they are run again without it."""
+    single = bool(params.get("pattern"))
+    left = names if single else sorted(names, key=group_of)
+    deadline = time.monotonic() + params["limit"]
+    cases, run = [], 1
+    while left:
+        limit = deadline - time.monotonic()
+        if limit <= 0:
+            return cases + [report.Case(
+                name, report.FAILED, f"not run: {params['limit']} seconds are "
+                f"over, see {log}") for name in left]
+        if run > 1:
+            log = log.with_name(f"{log.stem.split('.')[0]}.{run}.log")
+        found, status = run_qtests(qemu, left, single, limit, log, params,
+                                   watch)
+        seen = {case.name: case for case in found}
+        cases += [seen[name] for name in left if name in seen]
+        missing = [name for name in left if name not in seen]
+        if status != "0" and not missing and not any(
+                case.result == report.FAILED for case in seen.values()):
+            cases.append(report.Case("exit status", report.FAILED,
+                                     f"qos-test: {status}, see {log}"))
+        if missing:
+            cases.append(report.Case(
+                missing[0], report.FAILED,
+                f"not run to its end: {why_it_ended(log)}"))
+        left, single, run = missing[1:], True, run + 1
+    return cases
 
 
 def why_it_ended(log) -> str:
@@ -119,31 +160,17 @@ def qtest(params, folder, watch=None) -> dict:
     shares = [names] if params.get("pattern") else share_out(
         names, params.get("workers", 1))
     with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
-        single = bool(params.get("pattern"))
         try:
             runs = list(pool.map(
-                lambda item: run_qtests(qemu, item[1], single,
-                                        folder / f"qtest-{item[0]}.log",
-                                        params, watch),
+                lambda item: run_all_qtests(
+                    qemu, item[1], folder / f"qtest-{item[0]}.log", params,
+                    watch),
                 enumerate(shares)))
         except BaseException:
             env.stop_all()
             raise
-    seen = {case.name: case for found, _, _ in runs for case in found}
-    cases = []
-    for name in names:
-        case = seen.pop(name, None)
-        if case is None:
-            case = report.Case(name, report.FAILED,
-                               "not run to its end: " + "; ".join(
-                                   why_it_ended(log) for _, end, log in runs
-                                   if end != "0"))
-        cases.append(dataclasses.replace(case, name=short_qtest(name)))
-    failed = any(case.result == report.FAILED for case in cases)
-    for _found, status, log in runs:
-        if status != "0" and not failed:
-            cases.append(report.Case("exit status", report.FAILED,
-                                     f"qos-test: {status}, see {log}"))
+    cases = [dataclasses.replace(case, name=short_qtest(case.name))
+             for found in runs for case in found]
     return {"cases": as_dicts(cases)}
 
 
@@ -233,7 +260,7 @@ def wait_for_socket(path, child, limit=60):
 # or waiting for RCU.  It looks before the module goes, while its functions
 # have names, and after, for what only its end should have freed.
 GUEST_JOB = """
-{program} {arguments}
+{environment}{program} {arguments}
 status=$?
 leaks=/sys/kernel/debug/kmemleak
 look() {{
@@ -256,7 +283,9 @@ def guest_tests(params, folder, watch=None) -> dict:
     """A test program in a guest, with the host programs it wants beside."""
     program = pathlib.Path(params["program"])
     arguments = params.get("arguments", "")
-    job = GUEST_JOB.format(program=program.name, arguments=arguments)
+    job = GUEST_JOB.format(
+        program=program.name, arguments=arguments,
+        environment=f"{LONG_TESTS}=1 " if params.get("long") else "")
     with socket_folder() as sockets, Peers(folder) as peers, \
             Peers(folder) as hoarders:
         socket = sockets / "server"
