@@ -10,11 +10,13 @@
  * passed it on. At the deadline it is revoked.
  *
  * Invariant: the memory of a buffer is freed only when it is not held by
- * anyone. What could not be revoked at a reset is not a buffer any more, but
- * stays in quarantine, its pages claimed and its memory regions referenced,
- * until it is not held. A FREED buffer without memory lives until the guest
- * has read so, and counts against the limit: a guest that never asks cannot
- * make QEMU grow.
+ * anyone. What could not be revoked at its deadline stays pending; at a reset
+ * it is not a buffer any more, but stays in quarantine, its pages claimed and
+ * its memory regions referenced, until it is not held. Both are tried again,
+ * less and less often, as what was in the way may go: a device that forbade it,
+ * a migration, another buffer in the same huge page. A FREED buffer without
+ * memory lives until the guest has read so, and counts against the limit: a
+ * guest that never asks cannot make QEMU grow.
  *
  * Under the BQL; consumers are told here, so their callbacks run.
  */
@@ -29,6 +31,10 @@
 /* How often to look whether a buffer is still held: eager, then patient */
 #define POLL_FIRST_MS 10
 #define POLL_MAX_MS 200
+
+/* How long after a revocation that failed it is tried again */
+#define RETRY_FIRST_MS 1000
+#define RETRY_MAX_MS (60 * 1000)
 
 static VirtIOBufStream *stream_get(VirtIOBuf *s, uint64_t id)
 {
@@ -175,6 +181,7 @@ static void release_memory(VirtIOBufBuffer *buffer)
     trace_virtio_buf_freed(s, buffer->id);
     QTAILQ_REMOVE(&s->pending, buffer, next);
     s->total_size -= buffer->size;
+    s->counters.freed++;
     g_clear_pointer(&buffer->memory, virtio_buf_memory_free);
 }
 
@@ -246,27 +253,93 @@ static void revoke_held(VirtIOBuf *s, GPtrArray *memories)
     }
 }
 
-static void poll_pending(VirtIOBuf *s, int64_t now)
+/*
+ * Tells what is held after all of @memories, from index @first on, which have
+ * just failed for the first time
+ */
+static void tell_unrevocable(VirtIOBuf *s, const GPtrArray *memories,
+                             unsigned first, bool quarantined)
 {
-    g_autoptr(GPtrArray) overdue = g_ptr_array_new();
-    VirtIOBufBuffer *buffer, *next;
+    uint32_t count = 0;
+    uint64_t bytes = 0;
 
+    for (unsigned i = first; i < memories->len; i++) {
+        const VirtIOBufMemory *memory = g_ptr_array_index(memories, i);
+
+        if (virtio_buf_memory_held(memory)) {
+            count++;
+            bytes += virtio_buf_memory_export_size(memory);
+        }
+    }
+    if (count) {
+        trace_virtio_buf_unrevocable(s, quarantined, count, bytes);
+    }
+}
+
+/* When to try next what could not be revoked, if there is anything */
+static void plan_retry(VirtIOBuf *s, bool failed, int64_t now)
+{
+    if (!failed) {
+        s->retry_at = INT64_MAX;
+    } else if (s->retry_at == INT64_MAX) {
+        s->retry_interval_ms = RETRY_FIRST_MS;
+        s->retry_at = now + s->retry_interval_ms;
+    } else if (now >= s->retry_at) {
+        s->retry_interval_ms = MIN(s->retry_interval_ms * 2, RETRY_MAX_MS);
+        s->retry_at = now + s->retry_interval_ms;
+    }
+}
+
+static void add_overdue(GPtrArray *memories, VirtIOBuf *s)
+{
+    VirtIOBufBuffer *buffer;
+
+    QTAILQ_FOREACH(buffer, &s->pending, next) {
+        if (buffer->overdue && virtio_buf_memory_held(buffer->memory)) {
+            g_ptr_array_add(memories, buffer->memory);
+        }
+    }
+    for (unsigned i = 0; i < s->quarantine->len; i++) {
+        VirtIOBufMemory *memory = g_ptr_array_index(s->quarantine, i);
+
+        if (virtio_buf_memory_held(memory)) {
+            g_ptr_array_add(memories, memory);
+        }
+    }
+}
+
+/* Returns whether any is held beyond its deadline */
+static bool poll_pending(VirtIOBuf *s, int64_t now)
+{
+    g_autoptr(GPtrArray) memories = g_ptr_array_new();
+    VirtIOBufBuffer *buffer, *next;
+    bool overdue = false;
+    unsigned first;
+
+    if (now >= s->retry_at) {
+        add_overdue(memories, s);
+    }
+    first = memories->len;
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (now >= buffer->deadline) {
-            /* Once: what cannot be revoked now will not be in a moment */
             buffer->deadline = INT64_MAX;
+            buffer->overdue = true;
             virtio_buf_detach_all(buffer, true);
             if (virtio_buf_memory_held(buffer->memory)) {
-                g_ptr_array_add(overdue, buffer->memory);
+                g_ptr_array_add(memories, buffer->memory);
             }
         }
     }
-    revoke_held(s, overdue);
+    revoke_held(s, memories);
+    tell_unrevocable(s, memories, first, false);
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (is_free(buffer)) {
             freed(buffer);
+        } else {
+            overdue |= buffer->overdue;
         }
     }
+    return overdue;
 }
 
 static void poll_quarantine(VirtIOBuf *s)
@@ -300,10 +373,12 @@ static void poll_timer(void *opaque)
     VirtIOBuf *s = opaque;
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
     VirtIOBufBuffer *buffer;
+    bool overdue;
     int64_t at;
 
-    poll_pending(s, now);
+    overdue = poll_pending(s, now);
     poll_quarantine(s);
+    plan_retry(s, overdue || s->quarantine->len, now);
 
     if (QTAILQ_EMPTY(&s->pending) && !s->quarantine->len) {
         if (s->quarantine_owner) {
@@ -356,13 +431,13 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s)
     s->quiet = false;
 
     revoke_held(s, held);
+    tell_unrevocable(s, held, 0, true);
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (virtio_buf_memory_held(buffer->memory)) {
-            warn_report_once("virtio-buf: pages that the guest shared are held "
-                             "by a program on the host and cannot be taken "
-                             "back; they are not shared again before it has "
-                             "let go (udmabuf=auto shares only what can be "
-                             "taken back)");
+            warn_report_once("virtio-buf: the device was reset while a program "
+                             "on the host holds pages that cannot be taken "
+                             "back: it sees what the guest does with them; "
+                             "they are not shared again before it has let go");
             g_ptr_array_add(s->quarantine, g_steal_pointer(&buffer->memory));
             QTAILQ_REMOVE(&s->pending, buffer, next);
             s->total_size -= buffer->size;
@@ -375,8 +450,10 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s)
         virtio_buf_buffer_destroy(buffer);
     }
     if (s->quarantine->len) {
+        plan_retry(s, true, qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL));
         poll_soon(s);
     } else {
+        s->retry_at = INT64_MAX;
         timer_del(s->timer);
     }
 }
@@ -390,6 +467,7 @@ void virtio_buf_buffers_init(VirtIOBuf *s)
     QTAILQ_INIT(&s->pending);
     QTAILQ_INIT(&s->with_news);
     s->quarantine = g_ptr_array_new();
+    s->retry_at = INT64_MAX;
     s->timer = timer_new_ms(QEMU_CLOCK_VIRTUAL, poll_timer, s);
 }
 

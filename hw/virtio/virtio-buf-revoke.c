@@ -44,12 +44,25 @@ static const char *revoke_obstacle(void)
         return "vCPUs of this accelerator cannot be stopped";
     }
     if (ram_block_discard_is_disabled()) {
-        return "a device forbids to discard guest RAM";
+        return "a device, such as one of VFIO, forbids to discard guest RAM";
     }
     if (migration_in_incoming_postcopy() || migration_in_bg_snapshot()) {
         return "guest RAM is under migration";
     }
     return NULL;
+}
+
+/* Each obstacle once, however often there are holders and retries */
+static void warn_left(const char *obstacle)
+{
+    static const char *last;
+
+    if (obstacle != last) {
+        last = obstacle;
+        warn_report("virtio-buf: a program on the host keeps buffers that the "
+                    "guest has taken back, and QEMU cannot revoke them: %s; "
+                    "it is tried again, or end that program", obstacle);
+    }
 }
 
 /*
@@ -186,8 +199,7 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
         }
     }
     if (obstacle) {
-        warn_report_once("virtio-buf: host programs keep guest RAM: %s",
-                         obstacle);
+        warn_left(obstacle);
         trace_virtio_buf_memory_revoke(held_count, held_count, 0);
         return false;
     }
@@ -218,8 +230,8 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
                                    qemu_clock_get_us(QEMU_CLOCK_REALTIME) -
                                    stopped);
     if (left) {
-        warn_report_once("virtio-buf: host programs keep guest RAM: the "
-                         "kernel did not replace all pages");
+        warn_left("the kernel has not replaced all pages (hugetlb, a huge "
+                  "page with another buffer in it, or a seal)");
     }
     return left == 0;
 }

@@ -189,6 +189,11 @@ bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)
     return !memory->held;
 }
 
+uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory)
+{
+    return SIZE;
+}
+
 bool virtio_buf_memory_held(const VirtIOBufMemory *memory)
 {
     return memory->held;
@@ -490,11 +495,65 @@ TEST(what_cannot_be_revoked_stays_pending)
     memories[0].revocable = false;
     CHECK(!virtio_buf_buffer_unregister(find(1), false));
     advance_to(10 * RELEASE_TIMEOUT);
-    CHECK_INT(revocations, ==, 1);
+    CHECK(revocations > 1);
     CHECK_INT(memories_alive, ==, 1);
     CHECK_INT(device.buffer_count, ==, 1);
     memories[0].held = false;
     advance_to(10 * RELEASE_TIMEOUT + 200);
+    expect_freed(1);
+    CHECK_INT(device.timer->expires, ==, -1);
+    teardown();
+}
+
+TEST(a_revocation_that_failed_is_tried_again)
+{
+    setup();
+    lets_go = false;
+    add(1, 0);
+    memories[0].held = true;
+    memories[0].revocable = false;
+    CHECK(!virtio_buf_buffer_unregister(find(1), false));
+    advance_to(RELEASE_TIMEOUT);
+    CHECK_INT(revocations, ==, 1);
+    CHECK_INT(overdue, ==, 1);
+    advance_to(RELEASE_TIMEOUT + 999);
+    CHECK_INT(revocations, ==, 1);
+    advance_to(RELEASE_TIMEOUT + 1200);
+    CHECK_INT(revocations, ==, 2);
+    /* Less and less often, but not never: 1, 3, 7, 15, 31, 63, 123, ... s */
+    advance_to(RELEASE_TIMEOUT + 60 * 1000);
+    CHECK_INT(revocations, ==, 6);
+    advance_to(RELEASE_TIMEOUT + 3600 * 1000);
+    CHECK(revocations > 6 + 55 && revocations < 6 + 61);
+    CHECK_INT(overdue, ==, 1);
+    CHECK_INT(get_events(16, false), ==, 1);
+    /* What was in the way is gone */
+    memories[0].revocable = true;
+    advance_to(RELEASE_TIMEOUT + 3600 * 1000 + 60200);
+    CHECK_INT(memories_alive, ==, 0);
+    expect_freed(1);
+    CHECK_INT(device.timer->expires, ==, -1);
+    teardown();
+}
+
+/* A new failure does not wait for the old one's patience */
+TEST(each_deadline_is_kept_beside_retries)
+{
+    setup();
+    add(1, 0);
+    memories[0].held = true;
+    memories[0].revocable = false;
+    CHECK(!virtio_buf_buffer_unregister(find(1), false));
+    advance_to(1000 * 1000);
+    get_events(16, false);
+    add(2, 0);
+    memories[1].held = true;
+    CHECK(!virtio_buf_buffer_unregister(find(2), false));
+    advance_to(1000 * 1000 + RELEASE_TIMEOUT);
+    CHECK_INT(memories_alive, ==, 1);
+    expect_freed(2);
+    memories[0].held = false;
+    advance_to(1000 * 1000 + RELEASE_TIMEOUT + 200);
     expect_freed(1);
     teardown();
 }
@@ -577,6 +636,24 @@ TEST(quarantine_after_a_reset)
     teardown();
 }
 
+TEST(quarantine_is_tried_again)
+{
+    setup();
+    add(1, 0);
+    memories[0].held = true;
+    memories[0].revocable = false;
+    virtio_buf_buffers_revoke(&device);
+    CHECK_INT(revocations, ==, 1);
+    memories[0].revocable = true;
+    advance_to(999);
+    CHECK_INT(memories_alive, ==, 1);
+    advance_to(1200);
+    CHECK_INT(revocations, ==, 2);
+    CHECK_INT(memories_alive, ==, 0);
+    CHECK_INT(device.timer->expires, ==, -1);
+    teardown();
+}
+
 TEST(quarantine_outlives_the_device)
 {
     setup();
@@ -607,7 +684,7 @@ TEST(a_register_that_fails_leaves_nothing)
     uint32_t status = VIRTIO_BUF_S_OK;
 
     setup();
-    CHECK(!virtio_buf_buffer_new(&device, &reg, &range, NULL, &status));
+    CHECK(!virtio_buf_buffer_new(&device, &reg, &range, NULL, NULL, &status));
     CHECK_INT(status, ==, VIRTIO_BUF_S_NOT_RAM);
     CHECK(!find(1));
     teardown();

@@ -14,5 +14,7 @@
 #define trace_virtio_buf_overtaken(...) ((void)0)
 #define trace_virtio_buf_release(...) ((void)0)
 #define trace_virtio_buf_revoke(s, held, done) ((void)(done))
+#define trace_virtio_buf_unrevocable(s, quarantined, buffers, bytes) \
+    ((void)(bytes))
 
 #endif /* TRACE_H */
