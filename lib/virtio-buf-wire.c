@@ -28,7 +28,7 @@
 #define ASSERT_SIZE(type, size) \
     _Static_assert(sizeof(struct type) == (size), #type)
 
-ASSERT_SIZE(virtio_buf_config, 112);
+ASSERT_SIZE(virtio_buf_config, 128);
 ASSERT_SIZE(virtio_buf_request, 8);
 ASSERT_SIZE(virtio_buf_response, 16);
 ASSERT_SIZE(virtio_buf_range, 16);

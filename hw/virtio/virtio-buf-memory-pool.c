@@ -327,7 +327,26 @@ void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool)
     }
 }
 
-uint32_t virtio_buf_memory_pool_max_ranges(const VirtIOBufMemoryPool *pool)
+bool virtio_buf_memory_pool_makes_dmabufs(const VirtIOBufMemoryPool *pool)
 {
-    return pool->udmabuf >= 0 ? pool->list_limit : UINT32_MAX;
+    VirtIOBufObstacles obstacles = pool->obstacles;
+    VirtIOBufObstacles machine = machine_obstacles();
+
+    virtio_buf_note(&obstacles.refusal, machine.refusal);
+    virtio_buf_note(&obstacles.weakness, machine.weakness);
+    return obstacles.refusal == VIRTIO_BUF_REASON_NONE &&
+           (obstacles.weakness == VIRTIO_BUF_REASON_NONE ||
+            pool->config->udmabuf == ON_OFF_AUTO_ON);
+}
+
+void virtio_buf_memory_pool_dmabuf_limits(const VirtIOBufMemoryPool *pool,
+                                          uint32_t *max_ranges,
+                                          uint64_t *max_size)
+{
+    bool usable = pool->obstacles.refusal == VIRTIO_BUF_REASON_NONE &&
+                  (pool->obstacles.weakness == VIRTIO_BUF_REASON_NONE ||
+                   pool->config->udmabuf == ON_OFF_AUTO_ON);
+
+    *max_ranges = usable ? pool->list_limit : 0;
+    *max_size = usable ? pool->size_limit : 0;
 }

@@ -136,6 +136,8 @@ static void virtio_buf_queue_reset(VirtIODevice *vdev, uint32_t queue_index)
 static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
 {
     VirtIOBuf *s = VIRTIO_BUF(vdev);
+    uint32_t max_dmabuf_ranges = MIN(s->dmabuf_ranges, s->limits.ranges);
+    uint64_t max_dmabuf_size = MIN(s->dmabuf_size, s->limits.buffer_size);
     struct virtio_buf_config config = {
         .consumers = cpu_to_le32(s->consumer_count),
         .page_size = cpu_to_le32(qemu_real_host_page_size()),
@@ -143,6 +145,8 @@ static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
         .max_ranges = cpu_to_le32(s->limits.ranges),
         .max_buffer_size = cpu_to_le64(s->limits.buffer_size),
         .max_total_size = cpu_to_le64(s->limits.total_size),
+        .max_dmabuf_size = cpu_to_le64(max_dmabuf_size),
+        .max_dmabuf_ranges = cpu_to_le32(max_dmabuf_ranges),
         .max_properties = cpu_to_le32(s->limits.properties),
         .max_property_bytes = cpu_to_le32(s->limits.property_bytes),
         .release_timeout_ms = cpu_to_le32(s->limits.release_timeout_ms),
@@ -224,7 +228,7 @@ static bool check_properties(VirtIOBuf *s, Error **errp)
     }
     return check_bounds(limits->buffers, 1, MAX_BUFFERS, PROP_MAX_BUFFERS,
                         errp) &&
-           check_bounds(limits->ranges, 0, MAX_RANGES, PROP_MAX_RANGES,
+           check_bounds(limits->ranges, 1, MAX_RANGES, PROP_MAX_RANGES,
                         errp) &&
            check_bounds(limits->buffer_size, qemu_real_host_page_size(),
                         1 * TiB, PROP_MAX_BUFFER_SIZE, errp) &&
@@ -249,7 +253,6 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOBuf *s = VIRTIO_BUF(dev);
-    uint32_t max_ranges;
 
     QEMU_BUILD_BUG_ON(sizeof(s->frame.head) !=
                       offsetof(typeof(s->frame), damage));
@@ -266,10 +269,8 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     if (!s->pool) {
         return;
     }
-    max_ranges = MIN(virtio_buf_memory_pool_max_ranges(s->pool), MAX_RANGES);
-    if (!s->limits.ranges || s->limits.ranges > max_ranges) {
-        s->limits.ranges = max_ranges;
-    }
+    virtio_buf_memory_pool_dmabuf_limits(s->pool, &s->dmabuf_ranges,
+                                         &s->dmabuf_size);
 
     virtio_buf_commands_init(s);
     QTAILQ_INIT(&s->consumers);
@@ -332,7 +333,8 @@ static const Property virtio_buf_properties[] = {
     DEFINE_PROP_SIZE(PROP_MAX_ORPHANED, VirtIOBuf, memory_config.max_orphaned,
                      256 * MiB),
     DEFINE_PROP_UINT32(PROP_MAX_BUFFERS, VirtIOBuf, limits.buffers, 256),
-    DEFINE_PROP_UINT32(PROP_MAX_RANGES, VirtIOBuf, limits.ranges, 0),
+    DEFINE_PROP_UINT32(PROP_MAX_RANGES, VirtIOBuf, limits.ranges,
+                       MAX_RANGES),
     DEFINE_PROP_SIZE(PROP_MAX_BUFFER_SIZE, VirtIOBuf, limits.buffer_size,
                      256 * MiB),
     DEFINE_PROP_SIZE(PROP_MAX_TOTAL_SIZE, VirtIOBuf, limits.total_size,

@@ -57,9 +57,10 @@ SIZE(drm_virtbuf_consumers, 32);
 SIZE(drm_virtbuf_events, 16);
 SIZE(drm_virtbuf_event, 32);
 
-SIZE(virtio_buf_config, 112);
+SIZE(virtio_buf_config, 128);
 AT(virtio_buf_config, max_buffer_size, 16);
-AT(virtio_buf_config, instance, 48);
+AT(virtio_buf_config, max_dmabuf_size, 32);
+AT(virtio_buf_config, instance, 64);
 SIZE(virtio_buf_property, 8);
 SIZE(virtio_buf_register, 112);
 AT(virtio_buf_register, application, 48);

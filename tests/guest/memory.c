@@ -23,6 +23,10 @@ static void getparam(void)
     CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_BUFFERS) >= 1);
     CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_RANGES) >= 1);
     CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_BUFFER_SIZE) >= page);
+    CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES) <=
+          device_param(fd, DRM_VIRTBUF_PARAM_MAX_RANGES));
+    CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_DMABUF_SIZE) <=
+          device_param(fd, DRM_VIRTBUF_PARAM_MAX_BUFFER_SIZE));
     CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_TOTAL_SIZE) >=
           device_param(fd, DRM_VIRTBUF_PARAM_MAX_BUFFER_SIZE));
     CHECK(device_param(fd, DRM_VIRTBUF_PARAM_MAX_PROPERTIES) >= 1);
@@ -250,6 +254,47 @@ static void dumb_register(void)
     close(fd);
 }
 
+/* Leaves @pages pages free of which no two are neighbours */
+static void fragment_memory(uint64_t page, uint64_t pages)
+{
+    uint64_t size = 2 * pages * page;
+    uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(p != MAP_FAILED);
+    /* Fails where the kernel has no huge pages */
+    madvise(p, size, MADV_NOHUGEPAGE);
+    memset(p, 1, size);
+    for (uint64_t i = 0; i < pages; i++) {
+        CHECK_OK(madvise(p + 2 * i * page, page, MADV_DONTNEED));
+    }
+}
+
+/* However many pieces it has, it can be shared: if need be, as a copy */
+static void dumb_fragmented(void)
+{
+    struct drm_mode_create_dumb create = {
+        .width = 1920, .height = 1080, .bpp = 32,
+    };
+    int fd = device_open_card();
+    uint64_t page = device_page(fd);
+    uint64_t max = device_param(fd, DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES);
+    struct registration reg;
+
+    fragment_memory(page, 8 * MIB / page * 3);
+    CHECK_OK(ioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &create));
+    registration_init(&reg, create.handle, create.size);
+    CHECK_OK(registration_do(fd, &reg));
+    test_note("backing %u, reason %u; dma-bufs have at most %u ranges",
+              reg.args.backing, reg.args.reason, (unsigned int)max);
+    if (max && reg.args.backing == DRM_VIRTBUF_BACKING_COPY) {
+        CHECK_EQ(reg.args.reason, VIRTIO_BUF_REASON_RANGES);
+    }
+    buffer_update(fd, reg.args.buffer, create.size);
+    buffer_take_back(fd, reg.args.buffer);
+    close(fd);
+}
+
 static int export_bo(int fd, uint32_t bo)
 {
     struct drm_prime_handle args = {
@@ -417,6 +462,7 @@ static const struct test tests[] = {
     { "dumb-on-card", dumb_on_card, 0 },
     { "dumb-on-render-node", dumb_on_render_node, 0 },
     { "dumb-register", dumb_register, 0 },
+    { "dumb-fragmented", dumb_fragmented, 0 },
     { "prime-export", prime_export, 0 },
     { "prime-import-own", prime_import_own, 0 },
     { "prime-import-foreign", prime_import_foreign, 0 },

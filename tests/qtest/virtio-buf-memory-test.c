@@ -12,8 +12,7 @@
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "libqtest.h"
-#include "libqos/virtio-buf.h"
-#include "libqos/virtio-buf-consumer.h"
+#include "libqos/virtio-buf-holder.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -28,27 +27,6 @@
 #define RELEASE_TIMEOUT_MS 100
 #define REVOKING QVIRTIO_BUF_SERVER ",release-timeout=100"
 #define UDMABUF_FD 90
-
-static const char *path(void)
-{
-    return qvirtio_buf_socket_path();
-}
-
-/* Megabytes of it, in an emulated machine: no loop over bytes */
-static void check_bytes(const uint8_t *bytes, size_t size, uint8_t pattern)
-{
-    g_assert_cmphex(bytes[0], ==, pattern);
-    g_assert_cmpint(memcmp(bytes, bytes + 1, size - 1), ==, 0);
-}
-
-static void check_guest(QVirtioBuf *b, uint64_t addr, size_t size,
-                        uint8_t pattern)
-{
-    g_autofree uint8_t *bytes = g_malloc(size);
-
-    qtest_bufread(b->qts, addr, bytes, size);
-    check_bytes(bytes, size, pattern);
-}
 
 typedef struct Machine {
     const char *ram;        /* options; NULL: what the machine has by default */
@@ -79,66 +57,20 @@ static void check_copied(const QVirtioBufBuffer *buffer, uint8_t reason,
                      reason : VIRTIO_BUF_REASON_NO_UDMABUF);
 }
 
-/* A consumer that is attached to the one buffer of its application */
-typedef struct Holder {
-    QBufConsumer *consumer;
-    QBufMemory memory;
-    uint8_t *bytes;         /* writable, of a dma-buf */
-    uint64_t handle;
-} Holder;
-
-/* The application must be the holder's alone */
-static void holder_register(Holder *holder, QVirtioBuf *b,
-                            QVirtioBufBuffer *buffer, const char *application)
-{
-    holder->consumer = qbuf_subscribe_none(path(), application, 1);
-    holder->bytes = NULL;
-    buffer->application = application;
-    g_assert_cmpuint(qvirtio_buf_register(b, buffer), ==, VIRTIO_BUF_S_OK);
-    holder->handle = qbuf_expect_buffer(holder->consumer, buffer->id);
-    qbuf_expect_attached(holder->consumer, holder->handle, &holder->memory);
-    if (holder->memory.backing == VIRTIO_BUF_BACKING_DMABUF) {
-        holder->bytes = mmap(NULL, holder->memory.size,
-                             PROT_READ | PROT_WRITE, MAP_SHARED,
-                             holder->memory.fd, 0);
-        g_assert_true(holder->bytes != MAP_FAILED);
-    }
-}
-
-static void holder_clear(Holder *holder)
-{
-    if (holder->bytes) {
-        munmap(holder->bytes, holder->memory.size);
-    }
-    qbuf_memory_clear(&holder->memory);
-    if (holder->consumer) {
-        qbuf_close(holder->consumer);
-    }
-}
-
-static void holder_update(Holder *holder, QVirtioBuf *b,
-                          const QVirtioBufBuffer *buffer)
-{
-    QBufUpdate update;
-    uint64_t serial = qvirtio_buf_update_ok(b, buffer->id, buffer->size);
-
-    qbuf_expect_update(holder->consumer, holder->handle, serial, &update);
-}
-
 /* Is not zero-copy, for a reason; consumers get the contents all the same */
 static void test_copied(void *obj, void *data, QGuestAllocator *alloc)
 {
     const Machine *machine = data;
     QVirtioBuf *b = obj;
     QVirtioBufBuffer buffer = { .addr = FREE_RAM, .size = 3 * PAGE_SIZE };
-    Holder holder;
+    QBufHolder holder;
 
-    holder_register(&holder, b, &buffer, "copied");
+    qbuf_holder_register(&holder, b, &buffer, "copied");
     check_copied(&buffer, machine->reason, machine->always);
     g_assert_cmpuint(holder.memory.backing, ==, VIRTIO_BUF_BACKING_COPY);
     qtest_memset(b->qts, FREE_RAM, 0x5a, buffer.size);
     qbuf_memory_check(&holder.memory, 0, buffer.size, 0);
-    holder_update(&holder, b, &buffer);
+    qbuf_holder_update(&holder, b, &buffer);
     qbuf_memory_check(&holder.memory, 0, buffer.size, 0x5a);
     g_assert_cmpuint(qvirtio_buf_unregister(b, buffer.id), ==,
                      VIRTIO_BUF_S_PENDING);
@@ -148,7 +80,7 @@ static void test_copied(void *obj, void *data, QGuestAllocator *alloc)
     /* The copy is the consumer's to keep, and what it was */
     qtest_memset(b->qts, FREE_RAM, 0xa5, buffer.size);
     qbuf_memory_check(&holder.memory, 0, buffer.size, 0x5a);
-    holder_clear(&holder);
+    qbuf_holder_clear(&holder);
 }
 
 /* Large enough for a worker, of ranges in another order than in RAM */
@@ -166,7 +98,7 @@ static void test_copy_scattered(void *obj, void *data, QGuestAllocator *alloc)
     } update = { };
     struct virtio_buf_update_response answer;
     QBufUpdate got;
-    Holder holder;
+    QBufHolder holder;
 
     for (int i = 0; i < COUNT; i++) {
         uint64_t addr = FREE_RAM + (COUNT - 1 - i) * (LEN + PAGE_SIZE);
@@ -175,10 +107,10 @@ static void test_copy_scattered(void *obj, void *data, QGuestAllocator *alloc)
         ranges[i].len = cpu_to_le64(LEN);
         qtest_memset(b->qts, addr, i + 1, LEN);
     }
-    holder_register(&holder, b, &buffer, "scattered");
+    qbuf_holder_register(&holder, b, &buffer, "scattered");
     check_copied(&buffer, VIRTIO_BUF_REASON_DISABLED, true);
     g_assert_cmpuint(holder.memory.size, ==, COUNT * LEN);
-    holder_update(&holder, b, &buffer);
+    qbuf_holder_update(&holder, b, &buffer);
     for (int i = 0; i < COUNT; i++) {
         qbuf_memory_check(&holder.memory, i * LEN,
                           i == COUNT - 1 ? LEN - 1 : LEN, i + 1);
@@ -204,7 +136,7 @@ static void test_copy_scattered(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_check(&holder.memory, 50 * LEN, 1, 51);
     qbuf_memory_check(&holder.memory, 50 * LEN + 1, 40 * LEN, 0xff);
     qbuf_memory_check(&holder.memory, 90 * LEN + 1, LEN - 1, 91);
-    holder_clear(&holder);
+    qbuf_holder_clear(&holder);
 }
 
 /* Whatever a reader does with its fd, it cannot write to the copy */
@@ -213,10 +145,10 @@ static void test_copy_sealed(void *obj, void *data, QGuestAllocator *alloc)
     QVirtioBuf *b = obj;
     QVirtioBufBuffer buffer = { .addr = FREE_RAM };
     g_autofree char *again = NULL;
-    Holder holder;
+    QBufHolder holder;
     int fd, seals;
 
-    holder_register(&holder, b, &buffer, "sealed");
+    qbuf_holder_register(&holder, b, &buffer, "sealed");
     seals = fcntl(holder.memory.fd, F_GET_SEALS);
     g_assert_cmphex(seals, ==, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
                     F_SEAL_FUTURE_WRITE);
@@ -232,7 +164,7 @@ static void test_copy_sealed(void *obj, void *data, QGuestAllocator *alloc)
     }
     g_assert_cmpint(mprotect((void *)holder.memory.bytes, PAGE_SIZE,
                              PROT_READ | PROT_WRITE), ==, -1);
-    holder_clear(&holder);
+    qbuf_holder_clear(&holder);
 }
 
 static unsigned count_fds(QVirtioBuf *b)
@@ -259,9 +191,9 @@ static void test_copy_interrupted(void *obj, void *data,
     for (int i = 0; i < 30; i++) {
         QVirtioBufBuffer buffer = { .addr = FREE_RAM, .size = 48 * MiB };
         g_autofree char *application = g_strdup_printf("interrupted-%d", i);
-        Holder holder;
+        QBufHolder holder;
 
-        holder_register(&holder, b, &buffer, application);
+        qbuf_holder_register(&holder, b, &buffer, application);
         qvirtio_buf_update_ok(b, buffer.id, buffer.size);
         switch (i % 3) {
         case 0:
@@ -283,7 +215,7 @@ static void test_copy_interrupted(void *obj, void *data,
             qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
             break;
         }
-        holder_clear(&holder);
+        qbuf_holder_clear(&holder);
     }
     /* Those of the consumers are closed a moment later */
     for (int i = 0; i < 1000 && count_fds(b) > fds; i++) {
@@ -299,30 +231,6 @@ static bool skip_without_udmabuf(void)
         return true;
     }
     return false;
-}
-
-/* The buffer is a dma-buf; guest and holder see each other */
-static void check_shared(QVirtioBuf *b, const Holder *holder,
-                         const QVirtioBufBuffer *buffer)
-{
-    g_assert_cmpuint(holder->memory.backing, ==, VIRTIO_BUF_BACKING_DMABUF);
-    qtest_memset(b->qts, buffer->addr, 0x11, buffer->size);
-    check_bytes(holder->memory.bytes, buffer->size, 0x11);
-    holder->bytes[0] = 0x22;
-    check_guest(b, buffer->addr, 1, 0x22);
-    qtest_memset(b->qts, buffer->addr, 0x33, buffer->size);
-}
-
-/* After check_shared(): nothing of the guest is lost, nobody sees the other */
-static void check_taken_back(QVirtioBuf *b, const Holder *holder,
-                             const QVirtioBufBuffer *buffer)
-{
-    check_guest(b, buffer->addr, buffer->size, 0x33);
-    check_bytes(holder->memory.bytes, buffer->size, 0x33);
-    qtest_memset(b->qts, buffer->addr, 0x44, buffer->size);
-    check_bytes(holder->memory.bytes, buffer->size, 0x33);
-    memset(holder->bytes, 0x55, buffer->size);
-    check_guest(b, buffer->addr, buffer->size, 0x44);
 }
 
 static void unregister_pending(QVirtioBuf *b, const QVirtioBufBuffer *buffer)
@@ -344,30 +252,30 @@ static void test_revoke(void *obj, void *data, QGuestAllocator *alloc)
     QVirtioBufBuffer buffer = {
         .addr = FREE_RAM + PAGE_SIZE, .size = 2 * MiB + 3 * PAGE_SIZE,
     };
-    Holder holder, next;
+    QBufHolder holder, next;
 
     if (skip_without_udmabuf()) {
         return;
     }
     qtest_memset(b->qts, buffer.addr - PAGE_SIZE, 0x66, PAGE_SIZE);
     qtest_memset(b->qts, buffer.addr + buffer.size, 0x77, PAGE_SIZE);
-    holder_register(&holder, b, &buffer, "revoke");
+    qbuf_holder_register(&holder, b, &buffer, "revoke");
     g_assert_cmpuint(buffer.response.reason, ==, VIRTIO_BUF_REASON_NONE);
-    check_shared(b, &holder, &buffer);
+    qbuf_holder_check_shared(&holder, b, &buffer);
     unregister_pending(b, &buffer);
     pass_deadline(b);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
-    check_taken_back(b, &holder, &buffer);
-    check_guest(b, buffer.addr - PAGE_SIZE, PAGE_SIZE, 0x66);
-    check_guest(b, buffer.addr + buffer.size, PAGE_SIZE, 0x77);
+    qbuf_holder_check_taken_back(&holder, b, &buffer);
+    qvirtio_buf_check_ram(b, buffer.addr - PAGE_SIZE, PAGE_SIZE, 0x66);
+    qvirtio_buf_check_ram(b, buffer.addr + buffer.size, PAGE_SIZE, 0x77);
 
     /* The same pages once more: the next consumer has the guest's new ones */
     buffer.id = 0;
-    holder_register(&next, b, &buffer, "revoke-again");
-    check_shared(b, &next, &buffer);
-    check_bytes(holder.memory.bytes, buffer.size, 0x55);
-    holder_clear(&next);
-    holder_clear(&holder);
+    qbuf_holder_register(&next, b, &buffer, "revoke-again");
+    qbuf_holder_check_shared(&next, b, &buffer);
+    qbuf_check_bytes(holder.memory.bytes, buffer.size, 0x55);
+    qbuf_holder_clear(&next);
+    qbuf_holder_clear(&holder);
 }
 
 /* QEMU cannot open it itself, but gets it */
@@ -395,16 +303,16 @@ static void test_held_by_strangers(void *obj, void *data,
 {
     QVirtioBuf *b = obj;
     QVirtioBufBuffer buffer = { .addr = FREE_RAM };
-    Holder holder;
+    QBufHolder holder;
     int stranger;
 
     if (skip_without_udmabuf()) {
         return;
     }
-    holder_register(&holder, b, &buffer, "strangers");
+    qbuf_holder_register(&holder, b, &buffer, "strangers");
     stranger = dup(holder.memory.fd);
     g_assert_cmpint(ioctl(stranger, DMA_BUF_SET_NAME, "x\ncount:\t1"), ==, 0);
-    holder_clear(&holder);
+    qbuf_holder_clear(&holder);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
     unregister_pending(b, &buffer);
     /* It goes before the deadline, and that is seen */
@@ -422,23 +330,23 @@ static void test_revoke_at_reset(void *obj, void *data, QGuestAllocator *alloc)
     QVirtioBufBuffer two = {
         .addr = FREE_RAM + 3 * PAGE_SIZE, .size = 2 * PAGE_SIZE,
     };
-    Holder first, second;
+    QBufHolder first, second;
 
     if (skip_without_udmabuf()) {
         return;
     }
-    holder_register(&first, b, &one, "reset-1");
-    holder_register(&second, b, &two, "reset-2");
-    check_shared(b, &first, &one);
-    check_shared(b, &second, &two);
+    qbuf_holder_register(&first, b, &one, "reset-1");
+    qbuf_holder_register(&second, b, &two, "reset-2");
+    qbuf_holder_check_shared(&first, b, &one);
+    qbuf_holder_check_shared(&second, b, &two);
     g_assert_cmpuint(qvirtio_buf_unregister(b, one.id), ==,
                      VIRTIO_BUF_S_PENDING);
     qvirtio_buf_restart(b);
-    check_taken_back(b, &first, &one);
-    check_taken_back(b, &second, &two);
+    qbuf_holder_check_taken_back(&first, b, &one);
+    qbuf_holder_check_taken_back(&second, b, &two);
     qbuf_expect_reset(second.consumer, VIRTIO_BUF_RESET_REASON_DRIVER);
-    holder_clear(&first);
-    holder_clear(&second);
+    qbuf_holder_clear(&first);
+    qbuf_holder_clear(&second);
 }
 
 /* What holders keep is bounded; above it, buffers are copied */
@@ -448,13 +356,13 @@ static void test_orphans(void *obj, void *data, QGuestAllocator *alloc)
     QVirtioBufBuffer buffer = { .addr = FREE_RAM, .size = 3 * PAGE_SIZE };
     QVirtioBufBuffer next = { .addr = FREE_RAM };
     unsigned fds = count_fds(b);
-    Holder holder;
+    QBufHolder holder;
 
     if (skip_without_udmabuf()) {
         return;
     }
-    holder_register(&holder, b, &buffer, "orphans");
-    check_shared(b, &holder, &buffer);
+    qbuf_holder_register(&holder, b, &buffer, "orphans");
+    qbuf_holder_check_shared(&holder, b, &buffer);
     unregister_pending(b, &buffer);
     pass_deadline(b);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
@@ -462,7 +370,7 @@ static void test_orphans(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(qvirtio_buf_register(b, &next), ==, VIRTIO_BUF_S_OK);
     check_copied(&next, VIRTIO_BUF_REASON_ORPHANED, true);
     g_assert_cmpuint(qvirtio_buf_unregister(b, next.id), ==, VIRTIO_BUF_S_OK);
-    holder_clear(&holder);
+    qbuf_holder_clear(&holder);
     next.id = 0;
     g_assert_cmpuint(qvirtio_buf_register(b, &next), ==, VIRTIO_BUF_S_OK);
     g_assert_cmpuint(next.response.reason, ==, VIRTIO_BUF_REASON_NONE);
@@ -570,20 +478,20 @@ static void test_revoke_huge(void *obj, void *data, QGuestAllocator *alloc)
         .addr = FREE_RAM + 5 * PAGE_SIZE, .size = HUGE_PAGE,
     };
     uint64_t end = buffer.addr + buffer.size;
-    Holder holder;
+    QBufHolder holder;
 
     if (skip_without_huge_pages(b, 2 * HUGE_PAGE)) {
         return;
     }
-    holder_register(&holder, b, &buffer, "huge");
-    check_shared(b, &holder, &buffer);
+    qbuf_holder_register(&holder, b, &buffer, "huge");
+    qbuf_holder_check_shared(&holder, b, &buffer);
     unregister_pending(b, &buffer);
     pass_deadline(b);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
-    check_taken_back(b, &holder, &buffer);
-    check_guest(b, FREE_RAM, buffer.addr - FREE_RAM, 0x66);
-    check_guest(b, end, FREE_RAM + 2 * HUGE_PAGE - end, 0x66);
-    holder_clear(&holder);
+    qbuf_holder_check_taken_back(&holder, b, &buffer);
+    qvirtio_buf_check_ram(b, FREE_RAM, buffer.addr - FREE_RAM, 0x66);
+    qvirtio_buf_check_ram(b, end, FREE_RAM + 2 * HUGE_PAGE - end, 0x66);
+    qbuf_holder_clear(&holder);
 }
 
 /* Where huge pages are shared with a live buffer, that one is not harmed */
@@ -595,31 +503,30 @@ static void test_revoke_huge_neighbour(void *obj, void *data,
     QVirtioBufBuffer two = {
         .addr = FREE_RAM + 4 * PAGE_SIZE, .size = 2 * PAGE_SIZE,
     };
-    Holder first, second;
+    QBufHolder first, second;
 
     if (skip_without_huge_pages(b, HUGE_PAGE)) {
         return;
     }
-    holder_register(&first, b, &one, "huge-1");
-    holder_register(&second, b, &two, "huge-2");
-    check_shared(b, &first, &one);
+    qbuf_holder_register(&first, b, &one, "huge-1");
+    qbuf_holder_register(&second, b, &two, "huge-2");
+    qbuf_holder_check_shared(&first, b, &one);
     unregister_pending(b, &one);
     pass_deadline(b);
     qvirtio_buf_no_event(b, one.id, VIRTIO_BUF_EVENT_FREED);
-    check_guest(b, one.addr, one.size, 0x33);
-    check_shared(b, &second, &two);
+    qvirtio_buf_check_ram(b, one.addr, one.size, 0x33);
+    qbuf_holder_check_shared(&second, b, &two);
 
     /* Both of them are, at a reset */
     qvirtio_buf_restart(b);
-    check_taken_back(b, &first, &one);
-    check_taken_back(b, &second, &two);
-    check_guest(b, FREE_RAM + 3 * PAGE_SIZE, PAGE_SIZE, 0x66);
-    check_guest(b, FREE_RAM + 6 * PAGE_SIZE, HUGE_PAGE - 6 * PAGE_SIZE, 0x66);
-    holder_clear(&first);
-    holder_clear(&second);
+    qbuf_holder_check_taken_back(&first, b, &one);
+    qbuf_holder_check_taken_back(&second, b, &two);
+    qvirtio_buf_check_ram(b, FREE_RAM + 3 * PAGE_SIZE, PAGE_SIZE, 0x66);
+    qvirtio_buf_check_ram(b, FREE_RAM + 6 * PAGE_SIZE,
+                          HUGE_PAGE - 6 * PAGE_SIZE, 0x66);
+    qbuf_holder_clear(&first);
+    qbuf_holder_clear(&second);
 }
-
-/* ------------------------------------------------------------------------ */
 
 static void register_virtio_buf_memory_test(void)
 {

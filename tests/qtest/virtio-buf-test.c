@@ -28,10 +28,15 @@ static void test_config(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(le32_to_cpu(config.max_ranges), ==, 4);
     g_assert_cmpuint(le64_to_cpu(config.max_buffer_size), ==, 64 * 1024);
     g_assert_cmpuint(le64_to_cpu(config.max_total_size), ==, 96 * 1024);
+    g_assert_cmpuint(le64_to_cpu(config.max_dmabuf_size), ==,
+                     qvirtio_buf_zero_copy() ? 64 * 1024 : 0);
+    g_assert_cmpuint(le32_to_cpu(config.max_dmabuf_ranges), ==,
+                     qvirtio_buf_zero_copy() ? 4 : 0);
     g_assert_cmpuint(le32_to_cpu(config.max_properties), ==, 2);
     g_assert_cmpuint(le32_to_cpu(config.max_property_bytes), ==, 64);
     g_assert_cmpuint(le32_to_cpu(config.release_timeout_ms), ==, 1234);
     g_assert_cmpuint(le32_to_cpu(config.hold_timeout_ms), ==, 0);
+    g_assert_cmpuint(config.reserved, ==, 0);
     g_assert_true(virtio_buf_name_valid(config.instance, false));
     g_assert_cmpstr((char *)config.instance, ==, "small");
 }

@@ -47,11 +47,36 @@ void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool);
  */
 void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool);
 
-/* udmabuf's list_limit where udmabuf is used, else UINT32_MAX */
-uint32_t virtio_buf_memory_pool_max_ranges(const VirtIOBufMemoryPool *pool);
+/* Some of the machine's RAM can be passed as dma-bufs */
+bool virtio_buf_memory_pool_makes_dmabufs(const VirtIOBufMemoryPool *pool);
 
-/* Bytes that revocations have left to consumers, and that still are there */
-uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool);
+/*
+ * udmabuf's limits for one buffer: merged ranges, and bytes. Both are 0 if no
+ * buffer gets a dma-buf, whatever RAM it has.
+ */
+void virtio_buf_memory_pool_dmabuf_limits(const VirtIOBufMemoryPool *pool,
+                                          uint32_t *max_ranges,
+                                          uint64_t *max_size);
+
+/*
+ * Bytes that revocations have left to consumers, and that still are there, of
+ * @count dma-bufs
+ */
+uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool,
+                                         uint32_t *count);
+
+/* What has happened since the pool was made */
+typedef struct VirtIOBufMemoryCounters {
+    uint64_t copies;            /* of a buffer, whole or in part */
+    uint64_t copied_bytes;
+    uint64_t revocations;       /* of dma-bufs */
+    uint64_t revoked_bytes;
+    uint64_t revocation_ns;     /* that the guest stood still for them */
+    uint64_t revocation_max_ns; /* the longest of these times */
+} VirtIOBufMemoryCounters;
+
+const VirtIOBufMemoryCounters *
+virtio_buf_memory_pool_counters(const VirtIOBufMemoryPool *pool);
 
 /**
  * virtio_buf_memory_new: the RAM of a buffer

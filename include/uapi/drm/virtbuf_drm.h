@@ -53,6 +53,9 @@ extern "C" {
 #define DRM_VIRTBUF_PARAM_MAX_PROPERTY_BYTES	8 /* of one buffer, encoded */
 #define DRM_VIRTBUF_PARAM_RELEASE_TIMEOUT_MS	9 /* 0: none */
 #define DRM_VIRTBUF_PARAM_HOLD_TIMEOUT_MS	10 /* 0: none */
+/* What a buffer may have to be passed without a copy; 0: all are copied */
+#define DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES	11 /* merged */
+#define DRM_VIRTBUF_PARAM_MAX_DMABUF_SIZE	12 /* bytes */
 
 /* What this kernel and this device can do: bits of PARAM_FEATURES */
 #define DRM_VIRTBUF_FEATURE_IMPORT	(1 << 0) /* PRIME import */

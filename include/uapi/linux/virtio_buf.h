@@ -38,12 +38,16 @@
  * @max_ranges: ranges of one buffer
  * @max_buffer_size: bytes of one buffer
  * @max_total_size: bytes of all buffers together
+ * @max_dmabuf_size: bytes that one buffer may have to be passed as a dma-buf; a
+ *	larger one is copied. 0: the device makes no dma-bufs.
+ * @max_dmabuf_ranges: the same for ranges, after neighbours were joined
  * @max_properties: properties of one buffer
  * @max_property_bytes: encoded bytes of the properties of one buffer,
  *	at most VIRTIO_BUF_MAX_PROPERTY_BYTES
  * @release_timeout_ms: how long an UNREGISTER can stay VIRTIO_BUF_S_PENDING
  *	before the device takes the buffer back by itself; 0: for ever
  * @hold_timeout_ms: how long a consumer may hold an update; 0: for ever
+ * @reserved: zero
  * @instance: name of this device, chosen by the host; UTF-8, padded with NULs
  *
  * Read-only for the driver. Only @consumers changes while the device lives.
@@ -55,10 +59,13 @@ struct virtio_buf_config {
 	__le32 max_ranges;
 	__le64 max_buffer_size;
 	__le64 max_total_size;
+	__le64 max_dmabuf_size;
+	__le32 max_dmabuf_ranges;
 	__le32 max_properties;
 	__le32 max_property_bytes;
 	__le32 release_timeout_ms;
 	__le32 hold_timeout_ms;
+	__le32 reserved;
 	__u8 instance[VIRTIO_BUF_NAME_SIZE];
 };
 

@@ -14,8 +14,8 @@
 /* Generous: the tests also run in an emulated machine */
 #define QVIRTIO_BUF_TIMEOUT_US  (60 * G_USEC_PER_SEC)
 
-/* Bytes of either part of a command */
-#define QVIRTIO_BUF_PART_SIZE   (128 * 1024)
+/* Bytes of either part of a command: a REGISTER of 16384 ranges fits */
+#define QVIRTIO_BUF_PART_SIZE   (320 * 1024)
 
 typedef struct QVirtioBuf {
     QVirtioDevice *vdev;

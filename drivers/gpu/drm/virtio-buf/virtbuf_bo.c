@@ -209,6 +209,8 @@ static const struct drm_gem_object_funcs virtbuf_bo_funcs = {
  */
 struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
 {
+	/* A host that copies does not mind short runs */
+	u32 max_runs = vb->limits.max_dmabuf_ranges ?: vb->limits.max_ranges;
 	struct virtbuf_bo *bo;
 	int ret;
 
@@ -225,8 +227,8 @@ struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
 	drm_gem_private_object_init(vb->drm, &bo->shmem.base, size);
 
 	ret = virtbuf_bo_alloc_pages(bo, __GFP_NORETRY);
-	if (!ret && virtbuf_bo_runs(bo) > vb->limits.max_ranges) {
-		/* One buffer cannot have it like this: let memory be compacted */
+	if (!ret && virtbuf_bo_runs(bo) > max_runs) {
+		/* It would be copied as it is: let memory be compacted */
 		virtbuf_bo_free_pages(bo);
 		ret = virtbuf_bo_alloc_pages(bo, __GFP_RETRY_MAYFAIL);
 	}

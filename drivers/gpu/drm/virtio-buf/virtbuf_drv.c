@@ -210,6 +210,8 @@ static int virtbuf_read_config(struct virtbuf_device *vb)
 	VIRTBUF_READ(max_ranges, &limits->max_ranges);
 	VIRTBUF_READ(max_buffer_size, &limits->max_buffer_size);
 	VIRTBUF_READ(max_total_size, &limits->max_total_size);
+	VIRTBUF_READ(max_dmabuf_size, &limits->max_dmabuf_size);
+	VIRTBUF_READ(max_dmabuf_ranges, &limits->max_dmabuf_ranges);
 	VIRTBUF_READ(max_properties, &limits->max_properties);
 	VIRTBUF_READ(max_property_bytes, &limits->max_property_bytes);
 	VIRTBUF_READ(release_timeout_ms, &limits->release_timeout_ms);
@@ -236,6 +238,10 @@ static int virtbuf_read_config(struct virtbuf_device *vb)
 		return -EINVAL;
 	}
 	limits->max_ranges = min(limits->max_ranges, VIRTBUF_MAX_RANGES);
+	limits->max_dmabuf_ranges = min(limits->max_dmabuf_ranges,
+					limits->max_ranges);
+	limits->max_dmabuf_size = min(limits->max_dmabuf_size,
+				      limits->max_buffer_size);
 	limits->max_property_bytes = min(limits->max_property_bytes,
 					 VIRTIO_BUF_MAX_PROPERTY_BYTES);
 

@@ -41,8 +41,11 @@ struct virtbuf_buffer;
 struct virtbuf_device;
 struct virtbuf_file;
 
-/* Keeps the memory of one REGISTER, and the scatterlist of its chain, small */
-#define VIRTBUF_MAX_RANGES	8192
+/*
+ * Keeps the memory of one REGISTER small, and its chain shorter than a queue of
+ * 128 descriptors
+ */
+#define VIRTBUF_MAX_RANGES	16384
 /* The host would be asked for each of them: no program needs more */
 #define VIRTBUF_MAX_IN_FENCES	64
 
@@ -52,6 +55,8 @@ struct virtbuf_limits {
 	u32 max_ranges;
 	u64 max_buffer_size;
 	u64 max_total_size;
+	u64 max_dmabuf_size;
+	u32 max_dmabuf_ranges;
 	u32 max_properties;
 	u32 max_property_bytes;
 	u32 release_timeout_ms;

@@ -132,6 +132,12 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 	case DRM_VIRTBUF_PARAM_HOLD_TIMEOUT_MS:
 		args->value = vb->limits.hold_timeout_ms;
 		return 0;
+	case DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES:
+		args->value = vb->limits.max_dmabuf_ranges;
+		return 0;
+	case DRM_VIRTBUF_PARAM_MAX_DMABUF_SIZE:
+		args->value = vb->limits.max_dmabuf_size;
+		return 0;
 	default:
 		return -EINVAL;
 	}
