@@ -59,6 +59,12 @@ static void answer_status(VirtIOBuf *s, Command *cmd, uint32_t status)
     answer(s, cmd, status, &response, sizeof(response));
 }
 
+static void count_command(VirtIOBuf *s, uint32_t type, uint32_t status)
+{
+    s->counters.commands[type]++;
+    s->counters.statuses[status]++;
+}
+
 static VirtIOBufBuffer *find_buffer(VirtIOBuf *s, uint64_t id)
 {
     return g_hash_table_lookup(s->by_id, &id);
@@ -404,6 +410,9 @@ static const CommandType command_types[] = {
     },
 };
 
+QEMU_BUILD_BUG_ON(ARRAY_SIZE(command_types) !=
+                  ARRAY_SIZE(((VirtIOBufCounters *)0)->commands));
+
 void virtio_buf_commands_init(VirtIOBuf *s)
 {
     const VirtIOBufLimits *limits = &s->limits;
@@ -448,6 +457,7 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: unknown command %" PRIu32
                       "\n", number);
         answer_status(s, &cmd, VIRTIO_BUF_S_UNSUPPORTED);
+        count_command(s, 0, cmd.status);
         return cmd.written;
     }
     if (cmd.size < type->request_size || in_size < type->response_size) {
@@ -461,6 +471,7 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
     } else {
         type->run(s, &cmd);
     }
+    count_command(s, number, cmd.status);
     if (cmd.status > VIRTIO_BUF_S_PENDING) {
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: %s: status %" PRIu32 "\n",
                       type->name, cmd.status);

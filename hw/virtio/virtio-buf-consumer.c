@@ -177,6 +177,7 @@ void virtio_buf_consumer_add(VirtIOBuf *s, VirtIOBufConsumer *consumer)
 
     consumer->device = s;
     consumer->id = ++s->last_consumer_id;
+    consumer->counters = (VirtIOBufConsumerCounters) {};
     consumer->attachments = g_hash_table_new(g_int64_hash, g_int64_equal);
     consumer->streams = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     QTAILQ_INIT(&consumer->announcements);
@@ -291,6 +292,7 @@ int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
     g_hash_table_insert(consumer->attachments, &buffer->handle, att);
     QLIST_INSERT_HEAD(&buffer->attachments, att, next);
     buffer->attachment_count++;
+    buffer->device->counters.attached++;
     virtio_buf_news(buffer, VIRTIO_BUF_EVENT_CONSUMERS);
     queue_announcement(att);
 
@@ -320,6 +322,7 @@ bool virtio_buf_release(VirtIOBufAttachment *att, uint64_t serial)
         return false;
     }
     if (att->taken && serial == att->taken_serial) {
+        att->consumer->counters.released++;
         give_back(att);
     }
     return true;
@@ -372,6 +375,7 @@ void virtio_buf_consumer_taken(VirtIOBufConsumer *consumer)
         return;
     }
     unqueue_update(att);
+    consumer->counters.updates++;
     att->pending = false;
     att->merged = false;
     att->taken_serial = att->buffer->serial;

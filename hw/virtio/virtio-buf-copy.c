@@ -271,6 +271,8 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
 
     bytes = copy_plan(copy, memory, spans, span_count, data_offset, data_size);
     trace_virtio_buf_copy_start(memory, bytes, copy->span_count);
+    memory->pool->counters.copies++;
+    memory->pool->counters.copied_bytes += bytes;
     copy->source = memory;
     copy->filled = true;
     if (bytes <= COPY_AT_ONCE) {

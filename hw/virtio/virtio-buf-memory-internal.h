@@ -35,6 +35,8 @@ struct VirtIOBufMemoryPool {
     uint32_t orphan_count;
     uint64_t orphaned;      /* bytes */
     QEMUTimer *orphan_timer;
+
+    VirtIOBufMemoryCounters counters;
 };
 
 struct VirtIOBufMemory {

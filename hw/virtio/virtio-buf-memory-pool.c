@@ -140,10 +140,18 @@ void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes)
     }
 }
 
-uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool)
+uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool,
+                                         uint32_t *count)
 {
     orphans_poll(pool);
+    *count = pool->orphan_count;
     return pool->orphaned;
+}
+
+const VirtIOBufMemoryCounters *
+virtio_buf_memory_pool_counters(const VirtIOBufMemoryPool *pool)
+{
+    return &pool->counters;
 }
 
 bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool)

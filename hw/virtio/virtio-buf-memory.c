@@ -322,6 +322,11 @@ uint8_t virtio_buf_memory_reason(const VirtIOBufMemory *memory)
     return memory->reason;
 }
 
+size_t virtio_buf_memory_range_count(const VirtIOBufMemory *memory)
+{
+    return memory->range_count;
+}
+
 uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory)
 {
     return memory->export_size;

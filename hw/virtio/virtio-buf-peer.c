@@ -17,6 +17,7 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
+#include "qapi/qapi-events-virtio-buf.h"
 #include "trace.h"
 #include "virtio-buf-server.h"
 
@@ -58,6 +59,9 @@ void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
                                " disconnected: %s", (int)peer->pid,
                                (unsigned)peer->uid, text);
     }
+    qapi_event_send_virtio_buf_consumer_disconnected(
+        virtio_buf_server_id(peer->server), peer->number, peer->pid, peer->uid,
+        text);
     peer->state = VIRTIO_BUF_PEER_CLOSED;
     peer->want_write = false;
     timer_del(peer->timer);
@@ -165,6 +169,21 @@ static void virtio_buf_peer_overdue(VirtIOBufConsumer *consumer,
                           "REMOVE was not answered in time");
 }
 
+static void virtio_buf_peer_describe(VirtIOBufConsumer *consumer,
+                                     VirtioBufConsumerInfo *info)
+{
+    VirtIOBufPeer *peer = virtio_buf_peer_of(consumer);
+    VirtioBufConsumerSocket *socket = &info->u.socket;
+
+    info->kind = VIRTIO_BUF_CONSUMER_KIND_SOCKET;
+    socket->server = g_strdup(virtio_buf_server_id(peer->server));
+    socket->connection = peer->number;
+    socket->pid = peer->pid;
+    socket->uid = peer->uid;
+    socket->gid = peer->gid;
+    socket->queued_bytes = peer->out->len - peer->out_pos;
+}
+
 static const VirtIOBufConsumerOps virtio_buf_peer_ops = {
     .buffer = virtio_buf_peer_buffer,
     .properties = virtio_buf_peer_properties,
@@ -172,6 +191,7 @@ static const VirtIOBufConsumerOps virtio_buf_peer_ops = {
     .remove = virtio_buf_peer_remove,
     .reset = virtio_buf_peer_reset,
     .overdue = virtio_buf_peer_overdue,
+    .describe = virtio_buf_peer_describe,
 };
 
 static void virtio_buf_peer_fault(VirtIOBufPeer *peer, const char *text)
@@ -488,14 +508,16 @@ void virtio_buf_peer_unlink(VirtIOBufPeer *peer)
     }
 }
 
-void virtio_buf_peer_new(VirtIOBufServer *server, int fd, pid_t pid, uid_t uid)
+void virtio_buf_peer_new(VirtIOBufServer *server, int fd,
+                         const struct ucred *cred)
 {
     VirtIOBufPeer *peer = g_new0(VirtIOBufPeer, 1);
 
     peer->server = server;
     peer->number = ++server->peers_ever;
-    peer->pid = pid;
-    peer->uid = uid;
+    peer->pid = cred->pid;
+    peer->uid = cred->uid;
+    peer->gid = cred->gid;
     peer->fd = fd;
     peer->consumer.ops = &virtio_buf_peer_ops;
     peer->consumer.applications = g_hash_table_new_full(g_str_hash,
@@ -514,7 +536,10 @@ void virtio_buf_peer_new(VirtIOBufServer *server, int fd, pid_t pid, uid_t uid)
     QTAILQ_INIT(&peer->unannounced);
     QLIST_INSERT_HEAD(&server->peers, peer, next);
     server->peer_count++;
-    trace_virtio_buf_peer_new(peer->number, pid, uid);
+    trace_virtio_buf_peer_new(peer->number, peer->pid, peer->uid);
+    qapi_event_send_virtio_buf_consumer_connected(
+        virtio_buf_server_id(server), peer->number, peer->pid, peer->uid,
+        peer->gid);
 
     qemu_set_fd_handler(fd, virtio_buf_peer_readable, NULL, peer);
     timer_mod(peer->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +

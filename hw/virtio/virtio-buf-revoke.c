@@ -177,6 +177,7 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
     g_autofree uint8_t *save = NULL;
     VirtIOBufClaims *claims = virtio_buf_memory_claims();
     const char *obstacle = NULL;
+    VirtIOBufMemoryCounters *counters;
     size_t held_count = 0, left = 0;
     int64_t stopped;
 
@@ -209,10 +210,13 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
         virtio_buf_claims_remove(claims, held[i]->ranges, held[i]->range_count,
                                  VIRTIO_BUF_CLAIM_EXPORT);
     }
-    stopped = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
+    counters = &held[0]->pool->counters;
+    stopped = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
     stop_guest();
     for (size_t i = 0; i < held_count; i++) {
         if (replace_memory(held[i], save)) {
+            counters->revocations++;
+            counters->revoked_bytes += held[i]->export_size;
             virtio_buf_orphan_add(held[i]->pool, held[i]->dmabuf,
                                   held[i]->export_size);
             held[i]->dmabuf = -1;
@@ -221,14 +225,15 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
         }
     }
     continue_guest();
+    stopped = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - stopped;
+    counters->revocation_ns += stopped;
+    counters->revocation_max_ns = MAX(counters->revocation_max_ns, stopped);
     for (size_t i = 0; i < left; i++) {
         virtio_buf_claims_add(claims, held[i]->ranges, held[i]->range_count,
                               VIRTIO_BUF_CLAIM_EXPORT);
     }
 
-    trace_virtio_buf_memory_revoke(held_count, left,
-                                   qemu_clock_get_us(QEMU_CLOCK_REALTIME) -
-                                   stopped);
+    trace_virtio_buf_memory_revoke(held_count, left, stopped / SCALE_US);
     if (left) {
         warn_left("the kernel has not replaced all pages (hugetlb, a huge "
                   "page with another buffer in it, or a seal)");

@@ -34,7 +34,7 @@
 
 static void virtio_buf_server_accept(void *opaque);
 
-static const char *virtio_buf_server_id(VirtIOBufServer *server)
+const char *virtio_buf_server_id(VirtIOBufServer *server)
 {
     return object_get_canonical_path_component(OBJECT(server)) ?: "?";
 }
@@ -111,7 +111,7 @@ static void virtio_buf_server_accept(void *opaque)
         close(fd);
         return;
     }
-    virtio_buf_peer_new(server, fd, cred.pid, cred.uid);
+    virtio_buf_peer_new(server, fd, &cred);
 }
 
 /*

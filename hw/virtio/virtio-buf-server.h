@@ -36,6 +36,7 @@ struct VirtIOBufPeer {
     uint64_t number;                /* for traces */
     pid_t pid;
     uid_t uid;
+    gid_t gid;
     VirtIOBufPeerState state;
     int fd;
     bool want_write;                /* the socket's buffer is full */
@@ -85,6 +86,9 @@ struct VirtIOBufServer {
     uint64_t warnings_hidden;       /* since then */
 };
 
+/* Its id, for people and for the management */
+const char *virtio_buf_server_id(VirtIOBufServer *server);
+
 /* One line in the log, at most one per second; the others are counted */
 void virtio_buf_server_warn(VirtIOBufServer *server, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
@@ -92,12 +96,13 @@ void virtio_buf_server_warn(VirtIOBufServer *server, const char *fmt, ...)
 /**
  * virtio_buf_peer_new: somebody has connected
  * @fd: non-blocking socket, the peer's from now on
+ * @cred: who it is
  *
  * The peer joins @server->peers, and leaves it by itself when the connection
  * ends.
  */
-void virtio_buf_peer_new(VirtIOBufServer *server, int fd, pid_t pid,
-                         uid_t uid);
+void virtio_buf_peer_new(VirtIOBufServer *server, int fd,
+                         const struct ucred *cred);
 
 /* Not from inside of a VirtIOBufConsumerOps function */
 void virtio_buf_peer_free(VirtIOBufPeer *peer);

@@ -158,6 +158,7 @@ static void give_in_place(VirtIOBufAttachment *att, const VirtIOBufFrame *old)
         att->late = false;
         damage_all(att);
     } else if (att->pending) {
+        att->consumer->counters.overtaken++;
         tell_pending_properties(att, old);
         damage_merge(att, old, frame);
     } else if (frame->full) {
@@ -192,6 +193,7 @@ static void give_latest(VirtIOBufAttachment *att)
     }
     trace_virtio_buf_overtaken(att->consumer->id, overtaken->buffer->handle,
                                overtaken->buffer->serial);
+    att->consumer->counters.overtaken++;
     virtio_buf_skip_update(overtaken);
 }
 

@@ -110,6 +110,9 @@ void virtio_buf_memory_free(VirtIOBufMemory *memory);
 uint8_t virtio_buf_memory_backing(const VirtIOBufMemory *memory);
 uint8_t virtio_buf_memory_reason(const VirtIOBufMemory *memory);
 
+/* Pieces of RAM, neighbours merged */
+size_t virtio_buf_memory_range_count(const VirtIOBufMemory *memory);
+
 /* Bytes of the exported file: whole host pages */
 uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
 
@@ -168,7 +171,7 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
 
 /**
  * virtio_buf_memory_revoke: take pages from whoever holds them
- * @memories: those whose dma-bufs are to be revoked
+ * @memories: those whose dma-bufs are to be revoked, all of one pool
  *
  * The guest's contents move to new pages of its RAM, the holders keep the old
  * ones. Stops the vCPUs once for all of them. Safe in a reset handler: does not

@@ -33,6 +33,7 @@ typedef struct VirtIOBufBuffer VirtIOBufBuffer;
 typedef struct VirtIOBufConsumer VirtIOBufConsumer;
 typedef struct VirtIOBufServer VirtIOBufServer;
 typedef struct VirtIOBufStream VirtIOBufStream;
+typedef struct VirtioBufConsumerInfo VirtioBufConsumerInfo; /* qapi/ */
 
 /*
  * What the device tells a consumer. An implementation must not add or remove
@@ -78,7 +79,21 @@ typedef struct VirtIOBufConsumerOps {
      * attachment has been detached for it; it should be disconnected, later.
      */
     void (*overdue)(VirtIOBufConsumer *consumer, uint64_t handle);
+
+    /*
+     * query-virtio-buf asks who the consumer is: sets @info->kind, and the
+     * members of the union that belong to it. Strings are allocated.
+     */
+    void (*describe)(VirtIOBufConsumer *consumer, VirtioBufConsumerInfo *info);
 } VirtIOBufConsumerOps;
+
+/* What has happened to a consumer since it was added */
+typedef struct VirtIOBufConsumerCounters {
+    uint64_t updates;       /* taken */
+    uint64_t released;      /* by virtio_buf_release() */
+    uint64_t overtaken;     /* by newer ones, before they were taken */
+    uint64_t lost;          /* held for too long */
+} VirtIOBufConsumerCounters;
 
 /* Embedded in the implementation's own structure */
 struct VirtIOBufConsumer {
@@ -96,6 +111,7 @@ struct VirtIOBufConsumer {
     uint64_t id;                        /* set by add */
     GHashTable *attachments;            /* uint64_t handle -> attachment */
     GHashTable *streams;                /* VirtIOBufStream * -> what it holds */
+    VirtIOBufConsumerCounters counters;
     QTAILQ_HEAD(, VirtIOBufAttachment) announcements; /* ATTACHED to tell */
     QTAILQ_HEAD(, VirtIOBufAttachment) updates; /* UPDATE to tell */
     QTAILQ_ENTRY(VirtIOBufConsumer) next;
@@ -180,6 +196,14 @@ typedef struct VirtIOBufLimits {
     uint32_t release_timeout_ms;
 } VirtIOBufLimits;
 
+/* What has happened since the device was realized */
+typedef struct VirtIOBufCounters {
+    uint64_t commands[VIRTIO_BUF_CMD_GET_CONSUMERS + 1]; /* 0: unknown ones */
+    uint64_t statuses[VIRTIO_BUF_S_OVERLAP + 1];    /* of answers */
+    uint64_t attached;
+    uint64_t freed;         /* buffers whose pages are the guest's again */
+} VirtIOBufCounters;
+
 struct VirtIOBuf {
     VirtIODevice parent_obj;
 
@@ -231,6 +255,8 @@ struct VirtIOBuf {
     uint32_t consumer_count;
     uint64_t last_consumer_id;
     bool quiet;                 /* ready() is not called */
+
+    VirtIOBufCounters counters;
 
     /* A head that is not as the guest sent it, see VirtIOBufReady */
     struct {
@@ -470,5 +496,14 @@ void virtio_buf_buffer_destroy(VirtIOBufBuffer *buffer);
 
 /* Takes everything back at once; what cannot be goes into quarantine */
 void virtio_buf_buffers_revoke(VirtIOBuf *s);
+
+/* hw/virtio/virtio-buf-qmp.c */
+
+/*
+ * The management is told that @buffers, of @bytes, cannot be taken from those
+ * who hold them. @quarantined: the guest does not keep them aside any more.
+ */
+void virtio_buf_qmp_unrevocable(VirtIOBuf *s, bool quarantined,
+                                uint32_t buffers, uint64_t bytes);
 
 #endif /* HW_VIRTIO_VIRTIO_BUF_H */
