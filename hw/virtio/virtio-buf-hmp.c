@@ -27,6 +27,7 @@ static void print_consumer(Monitor *mon, const VirtioBufConsumerInfo *info)
 {
     const VirtioBufConsumerCounters *counters = info->counters;
     const VirtioBufConsumerSocket *socket = &info->u.socket;
+    const strList *name;
 
     monitor_printf(mon, "  consumer %" PRIu64 ": ", info->id);
     if (info->kind == VIRTIO_BUF_CONSUMER_KIND_SOCKET) {
@@ -39,7 +40,7 @@ static void print_consumer(Monitor *mon, const VirtioBufConsumerInfo *info)
     }
     monitor_printf(mon, "%s\n    applications:",
                    info->writer ? ", writer" : "");
-    for (strList *name = info->applications; name; name = name->next) {
+    for (name = info->applications; name; name = name->next) {
         g_autofree char *text = printable(name->value);
 
         monitor_printf(mon, " '%s'", text);
@@ -47,10 +48,10 @@ static void print_consumer(Monitor *mon, const VirtioBufConsumerInfo *info)
     monitor_printf(mon, "%s\n", info->has_applications ? "" : " all");
     for (VirtioBufPropertyList *property = info->properties; property;
          property = property->next) {
-        g_autofree char *name = printable(property->value->name);
+        g_autofree char *key = printable(property->value->name);
         g_autofree char *value = printable(property->value->value);
 
-        monitor_printf(mon, "    %s=%s\n", name, value);
+        monitor_printf(mon, "    %s=%s\n", key, value);
     }
     monitor_printf(mon, "    buffers attached: %" PRIu32 ", updates held: %"
                    PRIu32 ", got: %" PRIu64 ", released: %" PRIu64

@@ -74,7 +74,7 @@ static VirtioBufBufferInfo *buffer_info(const VirtIOBufBuffer *buffer)
 {
     VirtioBufBufferInfo *info = g_new0(VirtioBufBufferInfo, 1);
     struct virtio_buf_property_view view;
-    const uint8_t *records;
+    const uint8_t *records = NULL;
     size_t pos = 0;
 
     info->id = buffer->id;
@@ -103,8 +103,10 @@ static VirtioBufBufferInfo *buffer_info(const VirtIOBufBuffer *buffer)
     info->unreleased = buffer->owners;
     info->serial = buffer->serial;
     info->released = buffer->released;
-    records = virtio_buf_properties_list(buffer->properties,
-                                         &info->property_bytes);
+    if (buffer->properties) {
+        records = virtio_buf_properties_list(buffer->properties,
+                                             &info->property_bytes);
+    }
     while (virtio_buf_property_next(records, info->property_bytes, &pos,
                                     &view) == 1) {
         info->property_count++;
@@ -217,6 +219,8 @@ static VirtioBufDeviceLimits *limits_info(const VirtIOBuf *s)
     info->buffers = s->limits.buffers;
     info->ranges = s->limits.ranges;
     info->buffer_size = s->limits.buffer_size;
+    info->dmabuf_ranges = MIN(s->dmabuf_ranges, s->limits.ranges);
+    info->dmabuf_size = MIN(s->dmabuf_size, s->limits.buffer_size);
     info->total_size = s->limits.total_size;
     info->properties = s->limits.properties;
     info->property_bytes = s->limits.property_bytes;
