@@ -383,15 +383,15 @@ static void register_virtio_buf_object_test(void)
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
 
-    qos_add_test("object/options", "virtio-buf", test_options, &opts);
-    qos_add_test("object/paths", "virtio-buf", test_paths, &opts);
-    qos_add_test("object/replaced", "virtio-buf", test_replaced, &opts);
-    qos_add_test("object/exit", "virtio-buf", test_exit, &opts);
-    qos_add_test("object/fd", "virtio-buf", test_fd, &opts);
-    qos_add_test("object/shared-server", "virtio-buf", test_shared_server,
+    qos_add_test("object/options", QVIRTIO_BUF_ALONE, test_options, &opts);
+    qos_add_test("object/paths", QVIRTIO_BUF_ALONE, test_paths, &opts);
+    qos_add_test("object/replaced", QVIRTIO_BUF_ALONE, test_replaced, &opts);
+    qos_add_test("object/exit", QVIRTIO_BUF_ALONE, test_exit, &opts);
+    qos_add_test("object/fd", QVIRTIO_BUF_ALONE, test_fd, &opts);
+    qos_add_test("object/shared-server", QVIRTIO_BUF_ALONE, test_shared_server,
                  &opts);
-    qos_add_test("object/device", "virtio-buf", test_device, &opts);
-    qos_add_test("object/log", "virtio-buf", test_log, &opts);
+    qos_add_test("object/device", QVIRTIO_BUF_ALONE, test_device, &opts);
+    qos_add_test("object/log", QVIRTIO_BUF_ALONE, test_log, &opts);
 }
 
 libqos_init(register_virtio_buf_object_test);

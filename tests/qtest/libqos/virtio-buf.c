@@ -439,7 +439,8 @@ uint32_t qvirtio_buf_property_delete(uint8_t *list, uint32_t size,
 
 static void *qvirtio_buf_get_driver(QVirtioBuf *b, const char *interface)
 {
-    if (!g_strcmp0(interface, "virtio-buf")) {
+    if (!g_strcmp0(interface, "virtio-buf") ||
+        !g_strcmp0(interface, QVIRTIO_BUF_ALONE)) {
         return b;
     }
     if (!g_strcmp0(interface, "virtio")) {
@@ -537,6 +538,7 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-pci", "pci-device");
     qos_node_produces("virtio-buf-pci", "virtio");
     qos_node_produces("virtio-buf-pci", "virtio-buf");
+    qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_ALONE);
 }
 
 libqos_init(virtio_buf_register_nodes);

@@ -41,6 +41,12 @@ typedef struct QVirtioBufDevice {
 } QVirtioBufDevice;
 
 /*
+ * What tests consume that start machines of their own, instead of "virtio-buf":
+ * a node of the graph can have only some 100 of them
+ */
+#define QVIRTIO_BUF_ALONE "virtio-buf-alone"
+
+/*
  * For QOSGraphTestOptions.before: shared guest RAM, and a server "s0" at
  * qvirtio_buf_socket_path(); @arg is NULL or more options of the server. The
  * device gets it by QVIRTIO_BUF_SERVER as edge.extra_device_opts.
