@@ -24,6 +24,7 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
+#include "exec/address-spaces.h"
 #include "hw/virtio/virtio-bus.h"
 #include "hw/virtio/virtio-buf.h"
 #include "trace.h"
@@ -78,22 +79,28 @@ static void tables_enter(VirtIOBufBuffer *buffer)
     QTAILQ_INSERT_TAIL(&s->buffers, buffer, next);
     buffer->stream = stream_get(s, buffer->stream_id);
     QTAILQ_INSERT_TAIL(&buffer->stream->buffers, buffer, next_in_stream);
+    virtio_buf_share(buffer);
 }
 
 static void tables_leave(VirtIOBufBuffer *buffer)
 {
     VirtIOBuf *s = buffer->device;
 
+    virtio_buf_unshare(buffer);
     g_hash_table_remove(s->by_id, &buffer->id);
     g_hash_table_remove(s->by_handle, &buffer->handle);
     QTAILQ_REMOVE(&s->buffers, buffer, next);
 }
 
-static void free_frames(VirtIOBufBuffer *buffer)
+static void free_parts(VirtIOBufBuffer *buffer)
 {
+    virtio_buf_properties_free(buffer->properties);
+    g_free(buffer->ranges);
     g_free(buffer->published.bytes);
     g_free(buffer->copying.bytes);
     g_free(buffer->following.bytes);
+    g_free(buffer->writing.bytes);
+    g_free(buffer->written.bytes);
 }
 
 static VirtIOBufMemory *memory_new(VirtIOBuf *s,
@@ -102,9 +109,11 @@ static VirtIOBufMemory *memory_new(VirtIOBuf *s,
                                    uint32_t *status)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    /* There may be an IOMMU, for others: iommu_platform=off */
+    bool translated = vdev->dma_as != &address_space_memory &&
+                      virtio_bus_device_iommu_enabled(vdev);
 
-    return virtio_buf_memory_new(s->pool, vdev->dma_as,
-                                 virtio_bus_device_iommu_enabled(vdev), ranges,
+    return virtio_buf_memory_new(s->pool, vdev->dma_as, translated, ranges,
                                  le32_to_cpu(reg->range_count),
                                  le64_to_cpu(reg->size),
                                  reg->access == VIRTIO_BUF_ACCESS_WRITER,
@@ -115,9 +124,11 @@ VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
                                        const struct virtio_buf_register *reg,
                                        const struct virtio_buf_range *ranges,
                                        const uint8_t *properties,
-                                       uint32_t *status)
+                                       const QemuUUID *uuid, uint32_t *status)
 {
     static uint64_t last_handle;
+    uint32_t range_count = le32_to_cpu(reg->range_count);
+    struct virtio_buf_range *kept_ranges;
     VirtIOBufProperties *store;
     VirtIOBufMemory *memory;
     VirtIOBufBuffer *buffer;
@@ -134,8 +145,15 @@ VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
         virtio_buf_properties_free(store);
         return NULL;
     }
+    kept_ranges = g_try_new(struct virtio_buf_range, range_count);
+    if (!kept_ranges) {
+        *status = VIRTIO_BUF_S_NO_MEMORY;
+        virtio_buf_properties_free(store);
+        return NULL;
+    }
     memory = memory_new(s, reg, ranges, status);
     if (!memory) {
+        g_free(kept_ranges);
         virtio_buf_properties_free(store);
         return NULL;
     }
@@ -150,7 +168,14 @@ VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
     buffer->mode = reg->mode;
     buffer->access = reg->access;
     memcpy(buffer->application, reg->application, VIRTIO_BUF_NAME_SIZE);
-    qemu_uuid_generate(&buffer->uuid);
+    if (uuid) {
+        buffer->uuid = *uuid;
+    } else {
+        qemu_uuid_generate(&buffer->uuid);
+    }
+    memcpy(kept_ranges, ranges, range_count * sizeof(*ranges));
+    buffer->ranges = kept_ranges;
+    buffer->range_count = range_count;
     buffer->properties = store;
     buffer->memory = memory;
     buffer->told_backing = virtio_buf_memory_backing(memory);
@@ -159,8 +184,19 @@ VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
     s->buffer_count++;
     s->total_size += buffer->size;
     tables_enter(buffer);
-    virtio_buf_announce(buffer);
     return buffer;
+}
+
+void virtio_buf_buffer_new_freed(VirtIOBuf *s, uint64_t id)
+{
+    VirtIOBufBuffer *buffer = g_new0(VirtIOBufBuffer, 1);
+
+    buffer->device = s;
+    buffer->id = id;
+    buffer->unregistered = true;
+    QLIST_INIT(&buffer->attachments);
+    s->buffer_count++;
+    virtio_buf_news(buffer, VIRTIO_BUF_EVENT_FREED);
 }
 
 /* @buffer is in no list but perhaps that of news */
@@ -168,8 +204,7 @@ void virtio_buf_buffer_destroy(VirtIOBufBuffer *buffer)
 {
     virtio_buf_forget_news(buffer);
     buffer->device->buffer_count--;
-    virtio_buf_properties_free(buffer->properties);
-    free_frames(buffer);
+    free_parts(buffer);
     g_free(buffer);
 }
 
@@ -273,6 +308,7 @@ static void tell_unrevocable(VirtIOBuf *s, const GPtrArray *memories,
     }
     if (count) {
         trace_virtio_buf_unrevocable(s, quarantined, count, bytes);
+        virtio_buf_qmp_unrevocable(s, quarantined, count, bytes);
     }
 }
 
@@ -404,6 +440,7 @@ static void abandon(VirtIOBufBuffer *buffer)
         QTAILQ_INSERT_TAIL(&buffer->device->pending, buffer, next);
         buffer->unregistered = true;
     }
+    virtio_buf_write_back_cancel(buffer);
     virtio_buf_detach_all(buffer, false);
     if (buffer->stream) {
         if (buffer->copying.serial) {
@@ -466,6 +503,7 @@ void virtio_buf_buffers_init(VirtIOBuf *s)
     QTAILQ_INIT(&s->buffers);
     QTAILQ_INIT(&s->pending);
     QTAILQ_INIT(&s->with_news);
+    QTAILQ_INIT(&s->writing);
     s->quarantine = g_ptr_array_new();
     s->retry_at = INT64_MAX;
     s->timer = timer_new_ms(QEMU_CLOCK_VIRTUAL, poll_timer, s);

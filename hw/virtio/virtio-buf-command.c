@@ -20,6 +20,10 @@
 #include "hw/virtio/virtio-buf.h"
 #include "trace.h"
 
+#define MAX_DAMAGE_SIZE (VIRTIO_BUF_MAX_DAMAGE * \
+                         (sizeof(struct virtio_buf_rect) + \
+                          sizeof(struct virtio_buf_span)))
+
 /*
  * A command that can be acted on: its fixed part is in @request, of which
  * @size bytes are there; the guest's chain had @full_size.
@@ -59,10 +63,14 @@ static void answer_status(VirtIOBuf *s, Command *cmd, uint32_t status)
     answer(s, cmd, status, &response, sizeof(response));
 }
 
-static void count_command(VirtIOBuf *s, uint32_t type, uint32_t status)
+/* @type: as it is counted, 0 for one that is not known */
+static void account(VirtIOBuf *s, uint32_t number, uint32_t type,
+                    const Command *cmd)
 {
     s->counters.commands[type]++;
-    s->counters.statuses[status]++;
+    s->counters.statuses[cmd->status]++;
+    trace_virtio_buf_command(s, number, cmd->full_size, cmd->status,
+                             cmd->written);
 }
 
 static VirtIOBufBuffer *find_buffer(VirtIOBuf *s, uint64_t id)
@@ -83,8 +91,9 @@ static bool list_deletes(const uint8_t *list, size_t size)
     return false;
 }
 
-static uint32_t check_register(VirtIOBuf *s, const Command *cmd,
-                               const struct virtio_buf_register *reg)
+static uint32_t check_register(VirtIOBuf *s,
+                               const struct virtio_buf_register *reg,
+                               size_t full_size)
 {
     const VirtIOBufLimits *limits = &s->limits;
     uint32_t range_count = le32_to_cpu(reg->range_count);
@@ -107,7 +116,7 @@ static uint32_t check_register(VirtIOBuf *s, const Command *cmd,
         return VIRTIO_BUF_S_LIMIT;
     }
     ranges_size = range_count * sizeof(struct virtio_buf_range);
-    if (cmd->full_size != sizeof(*reg) + ranges_size + property_bytes ||
+    if (full_size != sizeof(*reg) + ranges_size + property_bytes ||
         list_deletes((const uint8_t *)(reg + 1) + ranges_size,
                      property_bytes)) {
         return VIRTIO_BUF_S_INVALID;
@@ -122,22 +131,37 @@ static uint32_t check_register(VirtIOBuf *s, const Command *cmd,
     return VIRTIO_BUF_S_OK;
 }
 
+VirtIOBufBuffer *virtio_buf_register(VirtIOBuf *s,
+                                     const struct virtio_buf_register *reg,
+                                     size_t size, const QemuUUID *uuid,
+                                     uint32_t *status)
+{
+    const struct virtio_buf_range *ranges = (const void *)(reg + 1);
+    const uint8_t *properties;
+    VirtIOBufBuffer *buffer;
+
+    *status = check_register(s, reg, size);
+    if (*status != VIRTIO_BUF_S_OK) {
+        return NULL;
+    }
+    properties = (const uint8_t *)(ranges + le32_to_cpu(reg->range_count));
+    buffer = virtio_buf_buffer_new(s, reg, ranges, properties, uuid, status);
+    if (buffer) {
+        s->last_id = buffer->id;
+    }
+    return buffer;
+}
+
 static void run_register(VirtIOBuf *s, Command *cmd)
 {
     const struct virtio_buf_register *reg = (const void *)cmd->request;
-    const struct virtio_buf_range *ranges = (const void *)(reg + 1);
     struct virtio_buf_register_response response = {};
-    uint32_t status = check_register(s, cmd, reg);
-    VirtIOBufBuffer *buffer = NULL;
+    VirtIOBufBuffer *buffer;
+    uint32_t status;
 
-    if (status == VIRTIO_BUF_S_OK) {
-        buffer = virtio_buf_buffer_new(
-            s, reg, ranges,
-            (const uint8_t *)(ranges + le32_to_cpu(reg->range_count)),
-            &status);
-    }
+    buffer = virtio_buf_register(s, reg, cmd->full_size, NULL, &status);
     if (buffer) {
-        s->last_id = buffer->id;
+        virtio_buf_announce(buffer);
         response.backing = buffer->told_backing;
         response.reason = buffer->told_reason;
         memcpy(response.uuid, buffer->uuid.data, sizeof(response.uuid));
@@ -348,13 +372,25 @@ static void run_reset(VirtIOBuf *s, Command *cmd)
     answer(s, cmd, status, &response, sizeof(response));
 }
 
+/* Bytes of an event that has all there can be */
+static size_t largest_event(VirtIOBuf *s)
+{
+    size_t size = sizeof(struct virtio_buf_event);
+
+    if (virtio_vdev_has_feature(VIRTIO_DEVICE(s), VIRTIO_BUF_F_WRITER)) {
+        size += sizeof(struct virtio_buf_frame) + MAX_DAMAGE_SIZE +
+                s->limits.property_bytes;
+    }
+    return size;
+}
+
 static void run_get_events(VirtIOBuf *s, Command *cmd)
 {
     struct virtio_buf_events_response response = {};
 
     if (cmd->full_size != sizeof(struct virtio_buf_get_events) ||
         iov_size(cmd->in, cmd->in_count) <
-        sizeof(response) + sizeof(struct virtio_buf_event)) {
+        sizeof(response) + largest_event(s)) {
         answer(s, cmd, VIRTIO_BUF_S_INVALID, &response, sizeof(response));
         return;
     }
@@ -418,9 +454,7 @@ void virtio_buf_commands_init(VirtIOBuf *s)
     const VirtIOBufLimits *limits = &s->limits;
     size_t reg = sizeof(struct virtio_buf_register) +
                  limits->ranges * sizeof(struct virtio_buf_range);
-    size_t upd = sizeof(struct virtio_buf_update) + VIRTIO_BUF_MAX_DAMAGE *
-                 (sizeof(struct virtio_buf_rect) +
-                  sizeof(struct virtio_buf_span));
+    size_t upd = sizeof(struct virtio_buf_update) + MAX_DAMAGE_SIZE;
 
     s->request_capacity = MAX(reg, upd) + limits->property_bytes;
     s->request = g_malloc(s->request_capacity);
@@ -457,7 +491,7 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: unknown command %" PRIu32
                       "\n", number);
         answer_status(s, &cmd, VIRTIO_BUF_S_UNSUPPORTED);
-        count_command(s, 0, cmd.status);
+        account(s, number, 0, &cmd);
         return cmd.written;
     }
     if (cmd.size < type->request_size || in_size < type->response_size) {
@@ -471,7 +505,7 @@ size_t virtio_buf_command(VirtIOBuf *s, const VirtQueueElement *elem)
     } else {
         type->run(s, &cmd);
     }
-    count_command(s, number, cmd.status);
+    account(s, number, number, &cmd);
     if (cmd.status > VIRTIO_BUF_S_PENDING) {
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: %s: status %" PRIu32 "\n",
                       type->name, cmd.status);

@@ -42,12 +42,14 @@
 #define MAX_ORPHANS 256
 
 #define ORPHAN_POLL_MS 1000
+/* Looked at for a command of the guest, while there are too many */
+#define ORPHANS_PER_COMMAND 8
 
 /* A dma-buf that keeps old pages, and QEMU's fd of it */
 struct VirtIOBufOrphan {
     int fd;
     uint64_t bytes;
-    QLIST_ENTRY(VirtIOBufOrphan) next;
+    QTAILQ_ENTRY(VirtIOBufOrphan) next;
 };
 
 void virtio_buf_note(uint8_t *obstacle, uint8_t reason)
@@ -80,18 +82,21 @@ void virtio_buf_block_obstacles(RAMBlock *block,
     }
 }
 
-static void orphans_poll(VirtIOBufMemoryPool *pool)
+/* Looks at @max of them, those that were not looked at for longest */
+static void orphans_poll(VirtIOBufMemoryPool *pool, uint32_t max)
 {
-    VirtIOBufOrphan *orphan, *next;
+    for (max = MIN(max, pool->orphan_count); max; max--) {
+        VirtIOBufOrphan *orphan = QTAILQ_FIRST(&pool->orphans);
 
-    QLIST_FOREACH_SAFE(orphan, &pool->orphans, next, next) {
-        if (virtio_buf_fdinfo_count(orphan->fd) == 1) {
-            close(orphan->fd);
-            pool->orphaned -= orphan->bytes;
-            pool->orphan_count--;
-            QLIST_REMOVE(orphan, next);
-            g_free(orphan);
+        QTAILQ_REMOVE(&pool->orphans, orphan, next);
+        if (virtio_buf_fdinfo_count(orphan->fd) != 1) {
+            QTAILQ_INSERT_TAIL(&pool->orphans, orphan, next);
+            continue;
         }
+        close(orphan->fd);
+        pool->orphaned -= orphan->bytes;
+        pool->orphan_count--;
+        g_free(orphan);
     }
     trace_virtio_buf_orphans(pool, pool->orphan_count, pool->orphaned);
 }
@@ -101,7 +106,7 @@ static void orphans_timer(void *opaque)
 {
     VirtIOBufMemoryPool *pool = opaque;
 
-    orphans_poll(pool);
+    orphans_poll(pool, UINT32_MAX);
     if (pool->orphan_count) {
         timer_mod(pool->orphan_timer,
                   qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + ORPHAN_POLL_MS);
@@ -110,7 +115,7 @@ static void orphans_timer(void *opaque)
 
 static void orphans_init(VirtIOBufMemoryPool *pool)
 {
-    QLIST_INIT(&pool->orphans);
+    QTAILQ_INIT(&pool->orphans);
     pool->orphan_timer = timer_new_ms(QEMU_CLOCK_REALTIME, orphans_timer, pool);
 }
 
@@ -119,7 +124,7 @@ static void orphans_cleanup(VirtIOBufMemoryPool *pool)
     VirtIOBufOrphan *orphan, *next;
 
     timer_free(pool->orphan_timer);
-    QLIST_FOREACH_SAFE(orphan, &pool->orphans, next, next) {
+    QTAILQ_FOREACH_SAFE(orphan, &pool->orphans, next, next) {
         close(orphan->fd);
         g_free(orphan);
     }
@@ -131,7 +136,7 @@ void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes)
 
     orphan->fd = fd;
     orphan->bytes = bytes;
-    QLIST_INSERT_HEAD(&pool->orphans, orphan, next);
+    QTAILQ_INSERT_TAIL(&pool->orphans, orphan, next);
     pool->orphan_count++;
     pool->orphaned += bytes;
     if (!timer_pending(pool->orphan_timer)) {
@@ -143,7 +148,7 @@ void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes)
 uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool,
                                          uint32_t *count)
 {
-    orphans_poll(pool);
+    orphans_poll(pool, UINT32_MAX);
     *count = pool->orphan_count;
     return pool->orphaned;
 }
@@ -154,13 +159,18 @@ virtio_buf_memory_pool_counters(const VirtIOBufMemoryPool *pool)
     return &pool->counters;
 }
 
-bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool)
+static bool too_many_orphans(const VirtIOBufMemoryPool *pool)
 {
-    if (pool->orphan_count) {
-        orphans_poll(pool);
-    }
     return pool->orphan_count >= MAX_ORPHANS ||
            pool->orphaned > pool->config->max_orphaned;
+}
+
+bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool)
+{
+    if (too_many_orphans(pool)) {
+        orphans_poll(pool, ORPHANS_PER_COMMAND);
+    }
+    return too_many_orphans(pool);
 }
 
 static uint64_t udmabuf_limit(const char *name, uint64_t fallback)

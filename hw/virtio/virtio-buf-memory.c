@@ -114,25 +114,54 @@ static void append_piece(GArray *pieces, RAMBlock *block, hwaddr offset,
     }
 }
 
+/* RAM of which the guest has only a part, like that of virtio-mem */
+static bool is_plugged(MemoryRegion *mr, hwaddr offset, uint64_t len)
+{
+    RamDiscardManager *rdm = memory_region_get_ram_discard_manager(mr);
+    MemoryRegionSection section = {
+        .mr = mr,
+        .offset_within_region = offset,
+        .size = int128_make64(len),
+    };
+
+    return !rdm || ram_discard_manager_is_populated(rdm, &section);
+}
+
+/*
+ * The RAM at @addr, up to where the next piece starts, at most @len bytes.
+ * Returns false if there is something else.
+ */
+static bool translate_piece(AddressSpace *as, uint64_t addr, uint64_t len,
+                            bool write, RAMBlock **block, hwaddr *offset,
+                            hwaddr *part)
+{
+    MemoryRegion *mr;
+
+    /*
+     * Not dma_memory_map(): for what is no RAM that reads the device there into
+     * a bounce buffer.
+     */
+    *part = len;
+    mr = address_space_translate(as, addr, offset, part, write,
+                                 MEMTXATTRS_UNSPECIFIED);
+    *block = mr->ram_block;
+    return is_plain_ram(mr) && *part &&
+           QEMU_IS_ALIGNED(*offset | *part, qemu_target_page_size()) &&
+           is_plugged(mr, *offset, *part);
+}
+
 /* The pieces of RAM that a piece of DMA address space is made of */
 static bool translate_range(AddressSpace *as, uint64_t addr, uint64_t len,
                             bool write, GArray *pieces)
 {
     while (len) {
-        hwaddr offset, part = len;
-        MemoryRegion *mr;
+        hwaddr offset, part;
+        RAMBlock *block;
 
-        /*
-         * Not dma_memory_map(): for what is no RAM that reads the device there
-         * into a bounce buffer.
-         */
-        mr = address_space_translate(as, addr, &offset, &part, write,
-                                     MEMTXATTRS_UNSPECIFIED);
-        if (!is_plain_ram(mr) || part == 0 ||
-            !QEMU_IS_ALIGNED(offset | part, qemu_target_page_size())) {
+        if (!translate_piece(as, addr, len, write, &block, &offset, &part)) {
             return false;
         }
-        append_piece(pieces, mr->ram_block, offset, part);
+        append_piece(pieces, block, offset, part);
         addr += part;
         len -= part;
     }
@@ -173,6 +202,60 @@ static uint32_t translate(AddressSpace *as,
         }
     }
     return VIRTIO_BUF_S_OK;
+}
+
+/* Keeps what is needed to see whether the guest has it there any more */
+static void watch_ranges(VirtIOBufMemory *memory, AddressSpace *as,
+                         bool translated,
+                         const struct virtio_buf_range *ranges,
+                         uint32_t range_count)
+{
+    bool changes = translated;
+
+    for (size_t i = 0; i < memory->range_count && !changes; i++) {
+        RAMBlock *block = virtio_buf_range_block(&memory->ranges[i]);
+
+        changes = memory_region_has_ram_discard_manager(block->mr);
+    }
+    if (changes) {
+        memory->as = as;
+        memory->watched = g_memdup2(ranges, range_count * sizeof(*ranges));
+        memory->watched_count = range_count;
+    }
+}
+
+bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory)
+{
+    const VirtIOBufRange *range = memory->ranges;
+    uint64_t skip = 0;
+
+    RCU_READ_LOCK_GUARD();
+    for (uint32_t i = 0; i < memory->watched_count; i++) {
+        uint64_t addr = le64_to_cpu(memory->watched[i].addr);
+        uint64_t len = le64_to_cpu(memory->watched[i].len);
+
+        while (len) {
+            hwaddr offset, part;
+            RAMBlock *block;
+
+            /* Neighbours were merged: a piece does not cross a range's end */
+            if (!translate_piece(memory->as, addr, len, memory->writer,
+                                 &block, &offset, &part) ||
+                block != virtio_buf_range_block(range) ||
+                block->host + offset != virtio_buf_range_host(range) + skip ||
+                part > range->len - skip) {
+                return false;
+            }
+            addr += part;
+            len -= part;
+            skip += part;
+            if (skip == range->len) {
+                range++;
+                skip = 0;
+            }
+        }
+    }
+    return true;
 }
 
 static VirtIOBufObstacles memory_obstacles(const VirtIOBufMemory *memory,
@@ -226,6 +309,7 @@ static void memory_destroy(VirtIOBufMemory *memory)
     }
     g_free(memory->ranges);
     g_free(memory->offsets);
+    g_free(memory->watched);
     g_free(memory);
 }
 
@@ -286,6 +370,7 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
         return NULL;
     }
 
+    watch_ranges(memory, as, translated, ranges, range_count);
     virtio_buf_claims_add(claims, memory->ranges, memory->range_count,
                           memory_claim(memory));
     pool->memories++;
@@ -297,8 +382,9 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
 void virtio_buf_memory_free(VirtIOBufMemory *memory)
 {
     trace_virtio_buf_memory_free(memory);
-    if (memory->refreshed) {
-        virtio_buf_copy_forget_memory(memory->refreshed);
+    if (memory->copying) {
+        virtio_buf_memory_stop_write_back(memory);
+        virtio_buf_copy_forget_memory(memory->copying);
     }
     if (memory->copy) {
         virtio_buf_copy_close(memory->copy);
@@ -349,17 +435,44 @@ static size_t find_range(const VirtIOBufMemory *memory, uint64_t offset)
     return low;
 }
 
-void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
-                            uint8_t *to, uint64_t len)
+void virtio_buf_memory_copy(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *bytes, uint64_t len, bool write)
 {
     for (size_t i = find_range(memory, offset); len; i++) {
         const VirtIOBufRange *range = &memory->ranges[i];
         uint64_t skip = offset - memory->offsets[i];
         uint64_t part = MIN(len, range->len - skip);
+        uint8_t *host = virtio_buf_range_host(range) + skip;
 
-        memcpy(to, virtio_buf_range_host(range) + skip, part);
+        memcpy(write ? host : bytes, write ? bytes : host, part);
         offset += part;
-        to += part;
+        bytes += part;
+        len -= part;
+    }
+}
+
+bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len)
+{
+    if (offset > memory->size || len > memory->size - offset) {
+        return false;
+    }
+    virtio_buf_memory_copy(memory, offset, to, len, false);
+    return true;
+}
+
+void virtio_buf_memory_set_dirty(const VirtIOBufMemory *memory,
+                                 uint64_t offset, uint64_t len)
+{
+    for (size_t i = find_range(memory, offset); len; i++) {
+        const VirtIOBufRange *range = &memory->ranges[i];
+        RAMBlock *block = virtio_buf_range_block(range);
+        uint64_t skip = offset - memory->offsets[i];
+        uint64_t part = MIN(len, range->len - skip);
+
+        memory_region_set_dirty(block->mr, virtio_buf_range_host(range) + skip -
+                                block->host, part);
+        offset += part;
         len -= part;
     }
 }
@@ -462,6 +575,19 @@ int virtio_buf_memory_export(VirtIOBufMemory *memory)
 bool virtio_buf_memory_exported(const VirtIOBufMemory *memory)
 {
     return memory->copy || memory->dmabuf >= 0;
+}
+
+bool virtio_buf_memory_has_dmabuf(const VirtIOBufMemory *memory)
+{
+    return memory->dmabuf >= 0;
+}
+
+void virtio_buf_memory_sync_writes(const VirtIOBufMemory *memory)
+{
+    if (memory->writer && memory->dmabuf >= 0) {
+        virtio_buf_memory_set_dirty(memory, 0, memory->export_size);
+        trace_virtio_buf_memory_sync_writes(memory, memory->export_size);
+    }
 }
 
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)

@@ -25,22 +25,12 @@
 #include "virtio-buf-attachment.h"
 #include "trace.h"
 
-static const struct virtio_buf_frame *frame_head(const VirtIOBufFrame *frame)
-{
-    return (const struct virtio_buf_frame *)frame->bytes;
-}
-
-static const uint8_t *frame_properties(const VirtIOBufFrame *frame)
-{
-    return frame->bytes + frame->size - frame->property_bytes;
-}
-
 static void tell_frame_properties(VirtIOBufAttachment *att,
                                   const VirtIOBufFrame *frame)
 {
     if (frame->serial && !frame->bare && frame->property_bytes) {
         att->consumer->ops->properties(att->consumer, att->buffer,
-                                       frame_properties(frame),
+                                       virtio_buf_frame_properties(frame),
                                        frame->property_bytes);
     }
 }
@@ -105,7 +95,7 @@ static void damage_all(VirtIOBufAttachment *att)
 
 static void damage_load(VirtIOBufAttachment *att, const VirtIOBufFrame *frame)
 {
-    const struct virtio_buf_frame *head = frame_head(frame);
+    const struct virtio_buf_frame *head = virtio_buf_frame_head(frame);
     const uint8_t *damage = frame->bytes + sizeof(*head);
 
     att->merged = true;
@@ -120,8 +110,8 @@ static void damage_load(VirtIOBufAttachment *att, const VirtIOBufFrame *frame)
 static void damage_merge(VirtIOBufAttachment *att, const VirtIOBufFrame *old,
                          const VirtIOBufFrame *frame)
 {
-    const struct virtio_buf_frame *before = frame_head(old);
-    const struct virtio_buf_frame *head = frame_head(frame);
+    const struct virtio_buf_frame *before = virtio_buf_frame_head(old);
+    const struct virtio_buf_frame *head = virtio_buf_frame_head(frame);
     const uint8_t *damage = frame->bytes + sizeof(*head);
     unsigned rect_count = le16_to_cpu(head->rect_count);
     unsigned span_count = le16_to_cpu(head->span_count);
@@ -158,6 +148,8 @@ static void give_in_place(VirtIOBufAttachment *att, const VirtIOBufFrame *old)
         att->late = false;
         damage_all(att);
     } else if (att->pending) {
+        trace_virtio_buf_overtaken(att->consumer->id, att->buffer->handle,
+                                   old->serial);
         att->consumer->counters.overtaken++;
         tell_pending_properties(att, old);
         damage_merge(att, old, frame);
@@ -175,9 +167,14 @@ static void give_latest(VirtIOBufAttachment *att)
 {
     VirtIOBufAttachment *overtaken = att->holding->waiting;
 
+    if (virtio_buf_has_stopped(att)) {
+        tell_frame_properties(att, &att->buffer->published);
+        return;
+    }
     att->pending = true;
     att->buffer->owners++;
     att->holding->waiting = att;
+    virtio_buf_hold_begin(att);
     if (!overtaken) {
         if (virtio_buf_may_take(att)) {
             virtio_buf_queue_update(att);
@@ -210,6 +207,7 @@ static void give(VirtIOBufAttachment *att, const VirtIOBufFrame *old)
     } else {
         att->pending = true;
         att->buffer->owners++;
+        virtio_buf_hold_begin(att);
         virtio_buf_queue_update(att);
     }
 }
@@ -249,7 +247,7 @@ static bool refresh(VirtIOBufBuffer *buffer, const VirtIOBufFrame *frame)
     uint32_t span_count = 0;
 
     if (frame && !buffer->stale && !frame->full) {
-        head = frame_head(frame);
+        head = virtio_buf_frame_head(frame);
         offset = le64_to_cpu(head->data_offset);
         size = le64_to_cpu(head->data_size);
         span_count = le16_to_cpu(head->span_count);
@@ -284,7 +282,7 @@ static void begin_copy(VirtIOBufBuffer *buffer)
 
 static void begin_following(VirtIOBufBuffer *buffer)
 {
-    if (buffer->following.serial) {
+    if (buffer->following.serial && !buffer->writing_back) {
         swap_frames(&buffer->copying, &buffer->following);
         buffer->following.serial = 0;
         begin_copy(buffer);
@@ -296,6 +294,9 @@ static void advance(VirtIOBufStream *stream)
     VirtIOBufBuffer *buffer;
 
     while ((buffer = QTAILQ_FIRST(&stream->copying)) && buffer->copied) {
+        if (buffer->stale && buffer->writing_back) {
+            break;
+        }
         if (buffer->stale) {
             /* Attached for the first time while it waited here */
             buffer->copied = refresh(buffer, &buffer->copying);
@@ -315,7 +316,7 @@ static void give_late(VirtIOBufBuffer *buffer)
     VirtIOBufAttachment *att;
 
     QLIST_FOREACH(att, &buffer->attachments, next) {
-        if (att->late) {
+        if (att->late && buffer->serial) {
             att->late = false;
             damage_all(att);
             /* It has read all properties in the buffer's announcement */
@@ -334,9 +335,14 @@ static void refresh_done(void *opaque)
     if (buffer->unregistered) {
         return;
     }
-    if (buffer->copying.serial) {
-        buffer->copied = true;
-    } else {
+    buffer->copied = buffer->copying.serial;
+    virtio_buf_write_back_begin(buffer);
+    virtio_buf_update_go_on(buffer);
+}
+
+void virtio_buf_update_go_on(VirtIOBufBuffer *buffer)
+{
+    if (!virtio_buf_is_copying(buffer)) {
         give_late(buffer);
         begin_following(buffer);
     }
@@ -344,10 +350,15 @@ static void refresh_done(void *opaque)
     virtio_buf_unexport_unused(buffer);
 }
 
-bool virtio_buf_reserve(VirtIOBufBuffer *buffer, uint32_t size)
+/* Where an update goes that comes now */
+static VirtIOBufFrame *next_frame(VirtIOBufBuffer *buffer)
 {
-    VirtIOBufFrame *frame = virtio_buf_is_copying(buffer) ? &buffer->following
-                                               : &buffer->copying;
+    return virtio_buf_is_copying(buffer) || buffer->writing_back ?
+           &buffer->following : &buffer->copying;
+}
+
+bool virtio_buf_frame_reserve(VirtIOBufFrame *frame, uint32_t size)
+{
     uint8_t *bytes;
 
     if (size > frame->capacity) {
@@ -361,12 +372,29 @@ bool virtio_buf_reserve(VirtIOBufBuffer *buffer, uint32_t size)
     return true;
 }
 
+bool virtio_buf_reserve(VirtIOBufBuffer *buffer, uint32_t size)
+{
+    return virtio_buf_frame_reserve(next_frame(buffer), size);
+}
+
+void virtio_buf_frame_store(VirtIOBufFrame *frame, const uint8_t *bytes,
+                            uint32_t size,
+                            const struct virtio_buf_frame_view *view)
+{
+    memcpy(frame->bytes, bytes, size);
+    frame->size = size;
+    frame->property_bytes = view->property_bytes;
+    frame->serial = view->serial;
+    frame->time = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    frame->full = false;
+    frame->bare = false;
+}
+
 void virtio_buf_publish(VirtIOBufBuffer *buffer, const uint8_t *bytes,
                         uint32_t size,
                         const struct virtio_buf_frame_view *view)
 {
-    bool wait = virtio_buf_is_copying(buffer);
-    VirtIOBufFrame *frame = wait ? &buffer->following : &buffer->copying;
+    VirtIOBufFrame *frame = next_frame(buffer);
     bool merge = frame->serial;
 
     if (merge) {
@@ -376,20 +404,14 @@ void virtio_buf_publish(VirtIOBufBuffer *buffer, const uint8_t *bytes,
         tell_all_properties(buffer, view->properties, view->property_bytes,
                             false);
     }
-    memcpy(frame->bytes, bytes, size);
-    frame->size = size;
-    frame->property_bytes = view->property_bytes;
-    frame->serial = view->serial;
-    frame->time = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    virtio_buf_frame_store(frame, bytes, size, view);
     frame->full = merge;
-    frame->bare = false;
-
     if (virtio_buf_hands_off(buffer)) {
         buffer->owners = 1;
     } else {
         buffer->released = view->serial;
     }
-    if (!wait) {
+    if (frame == &buffer->copying) {
         begin_copy(buffer);
         advance(buffer->stream);
     }
@@ -403,7 +425,7 @@ void virtio_buf_update_late(VirtIOBufAttachment *att)
         return;
     }
     att->late = buffer->serial || virtio_buf_is_copying(buffer);
-    if (att->late && !virtio_buf_is_copying(buffer)) {
+    if (att->late && !virtio_buf_is_copying(buffer) && !buffer->writing_back) {
         buffer->refreshing = buffer->stale && !refresh(buffer, NULL);
         if (!buffer->refreshing) {
             give_late(buffer);
@@ -433,7 +455,7 @@ static void peek_changed(VirtIOBufAttachment *att, VirtIOBufReady *ready)
     }
     rects = att->rect_count * sizeof(att->rects[0]);
     spans = att->span_count * sizeof(att->spans[0]);
-    s->frame.head = *frame_head(frame);
+    s->frame.head = *virtio_buf_frame_head(frame);
     s->frame.head.rect_count = cpu_to_le16(att->rect_count);
     s->frame.head.span_count = cpu_to_le16(att->span_count);
     memcpy(s->frame.damage, att->rects, rects);
@@ -444,10 +466,45 @@ static void peek_changed(VirtIOBufAttachment *att, VirtIOBufReady *ready)
     if (att->bare) {
         s->frame.head.property_bytes = 0;
     } else if (frame->property_bytes) {
-        ready->frame[1].iov_base = (void *)frame_properties(frame);
+        ready->frame[1].iov_base = (void *)virtio_buf_frame_properties(frame);
         ready->frame[1].iov_len = frame->property_bytes;
         ready->frame_count = 2;
     }
+}
+
+void virtio_buf_newest_frame(const VirtIOBufBuffer *buffer,
+                             struct virtio_buf_frame *head)
+{
+    const VirtIOBufFrame *frame = buffer->following.serial ? &buffer->following
+                                : buffer->copying.serial ? &buffer->copying
+                                : &buffer->published;
+
+    *head = (struct virtio_buf_frame) {
+        .serial = cpu_to_le64(buffer->serial),
+    };
+    if (frame->serial) {
+        *head = *virtio_buf_frame_head(frame);
+        head->rect_count = 0;
+        head->span_count = 0;
+        head->property_bytes = 0;
+    }
+}
+
+void virtio_buf_restore_frame(VirtIOBufBuffer *buffer,
+                              const struct virtio_buf_frame *head)
+{
+    VirtIOBufFrame *frame = &buffer->published;
+
+    frame->bytes = g_memdup2(head, sizeof(*head));
+    frame->size = sizeof(*head);
+    frame->capacity = sizeof(*head);
+    frame->serial = le64_to_cpu(head->serial);
+    frame->time = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    frame->full = true;
+    frame->bare = true;
+    buffer->serial = frame->serial;
+    buffer->released = frame->serial;
+    buffer->time = frame->time;
 }
 
 void virtio_buf_update_peek(VirtIOBufAttachment *att, VirtIOBufReady *ready)

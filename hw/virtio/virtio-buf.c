@@ -28,8 +28,9 @@
 
 #define QUEUE_SIZE 128
 
-/* Commands of one kick before others get the BQL */
+/* What a kick is worth before others get the BQL, whichever is used up first */
 #define COMMANDS_PER_KICK 64
+#define NS_PER_KICK (2 * SCALE_MS)
 
 #define MAX_BUFFERS 65536
 #define MAX_RANGES 16384
@@ -40,6 +41,7 @@
 #define PROP_UDMABUF "udmabuf"
 #define PROP_UDMABUF_DEVICE "udmabuf-device"
 #define PROP_STRICT_READONLY "strict-readonly"
+#define PROP_SHARE_UUID "share-uuid"
 #define PROP_MAX_ORPHANED "max-orphaned"
 #define PROP_MAX_BUFFERS "max-buffers"
 #define PROP_MAX_RANGES "max-ranges"
@@ -48,6 +50,7 @@
 #define PROP_MAX_PROPERTIES "max-properties"
 #define PROP_MAX_PROPERTY_BYTES "max-property-bytes"
 #define PROP_RELEASE_TIMEOUT "release-timeout"
+#define PROP_HOLD_TIMEOUT "hold-timeout"
 
 const char *virtio_buf_instance(const VirtIOBuf *s)
 {
@@ -59,50 +62,75 @@ uint32_t virtio_buf_release_timeout_ms(const VirtIOBuf *s)
     return s->limits.release_timeout_ms;
 }
 
+uint32_t virtio_buf_hold_timeout_ms(const VirtIOBuf *s)
+{
+    return s->limits.hold_timeout_ms;
+}
+
+/* A driver that is not ready has no commands, a stopped machine no new state */
+static bool may_work(VirtIOBuf *s)
+{
+    return runstate_is_running() &&
+           VIRTIO_DEVICE(s)->status & VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+/* Returns false if there is none, or none that can be answered */
+static bool run_command(VirtIOBuf *s)
+{
+    VirtQueueElement *elem = virtqueue_pop(s->vq, sizeof(*elem));
+    size_t written;
+
+    if (!elem) {
+        return false;
+    }
+    written = virtio_buf_command(s, elem);
+    if (written) {
+        virtqueue_push(s->vq, elem, written);
+    } else {
+        virtio_error(VIRTIO_DEVICE(s), "virtio-buf: malformed command: %zu"
+                     " bytes to read, %zu bytes to write",
+                     iov_size(elem->out_sg, elem->out_num),
+                     iov_size(elem->in_sg, elem->in_num));
+        virtqueue_detach_element(s->vq, elem, 0);
+    }
+    g_free(elem);
+    return written;
+}
+
 static void run_queue(VirtIOBuf *s)
 {
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
-    VirtQueueElement *elem;
+    int64_t end = get_clock() + NS_PER_KICK;
     unsigned count = 0;
+    bool more;
 
-    while (count < COMMANDS_PER_KICK &&
-           (elem = virtqueue_pop(s->vq, sizeof(*elem)))) {
-        size_t written = virtio_buf_command(s, elem);
+    do {
+        more = run_command(s);
+        count += more;
+    } while (more && count < COMMANDS_PER_KICK && get_clock() < end);
 
-        if (!written) {
-            virtio_error(vdev, "virtio-buf: malformed command: %zu bytes to "
-                         "read, %zu bytes to write",
-                         iov_size(elem->out_sg, elem->out_num),
-                         iov_size(elem->in_sg, elem->in_num));
-            virtqueue_detach_element(s->vq, elem, 0);
-            g_free(elem);
-            break;
-        }
-        virtqueue_push(s->vq, elem, written);
-        g_free(elem);
-        count++;
-    }
     if (count) {
-        virtio_notify(vdev, s->vq);
+        virtio_notify(VIRTIO_DEVICE(s), s->vq);
     }
-    if (count == COMMANDS_PER_KICK) {
+    if (more) {
         qemu_bh_schedule(s->bh);
     }
 }
 
 static void handle_queue(VirtIODevice *vdev, VirtQueue *vq)
 {
-    run_queue(VIRTIO_BUF(vdev));
+    VirtIOBuf *s = VIRTIO_BUF(vdev);
+
+    if (may_work(s)) {
+        run_queue(s);
+    }
 }
 
 /* What had to wait: for others, for DRIVER_OK, or for the VM to run */
 static void go_on(void *opaque)
 {
     VirtIOBuf *s = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(s);
 
-    if (!runstate_is_running() ||
-        !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+    if (!may_work(s)) {
         return;
     }
     if (s->config_changed) {
@@ -115,6 +143,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     VirtIOBuf *s = opaque;
 
+    virtio_buf_write_back_run(s, running);
     if (running) {
         qemu_bh_schedule(s->bh);
     }
@@ -125,12 +154,6 @@ static void virtio_buf_set_status(VirtIODevice *vdev, uint8_t status)
     if (status & VIRTIO_CONFIG_S_DRIVER_OK) {
         qemu_bh_schedule(VIRTIO_BUF(vdev)->bh);
     }
-}
-
-static void virtio_buf_queue_reset(VirtIODevice *vdev, uint32_t queue_index)
-{
-    /* Nothing is held, and what is not popped yet is the driver's again */
-    qemu_bh_cancel(VIRTIO_BUF(vdev)->bh);
 }
 
 static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
@@ -150,6 +173,7 @@ static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
         .max_properties = cpu_to_le32(s->limits.properties),
         .max_property_bytes = cpu_to_le32(s->limits.property_bytes),
         .release_timeout_ms = cpu_to_le32(s->limits.release_timeout_ms),
+        .hold_timeout_ms = cpu_to_le32(s->limits.hold_timeout_ms),
     };
 
     memcpy(config.instance, virtio_buf_instance(s),
@@ -160,10 +184,11 @@ static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
 static uint64_t virtio_buf_get_features(VirtIODevice *vdev, uint64_t features,
                                         Error **errp)
 {
+    virtio_add_feature(&features, VIRTIO_BUF_F_WRITER);
     return features;
 }
 
-static void take_everything_back(VirtIOBuf *s, uint32_t reason)
+void virtio_buf_take_everything_back(VirtIOBuf *s, uint32_t reason)
 {
     trace_virtio_buf_device_reset(s, reason, s->buffer_count);
     virtio_buf_buffers_revoke(s);
@@ -183,7 +208,7 @@ static void virtio_buf_reset(VirtIODevice *vdev)
 {
     VirtIOBuf *s = VIRTIO_BUF(vdev);
 
-    take_everything_back(s, s->in_system_reset ?
+    virtio_buf_take_everything_back(s, s->in_system_reset ?
                          VIRTIO_BUF_RESET_REASON_SYSTEM :
                          VIRTIO_BUF_RESET_REASON_DRIVER);
 }
@@ -245,7 +270,9 @@ static void undo_realize(VirtIOBuf *s)
     g_clear_pointer(&s->bh, qemu_bh_delete);
     virtio_delete_queue(s->vq);
     virtio_cleanup(VIRTIO_DEVICE(s));
+    virtio_buf_migration_cleanup(s);
     virtio_buf_buffers_cleanup(s);
+    virtio_buf_hold_cleanup(s);
     virtio_buf_commands_cleanup(s);
 }
 
@@ -276,6 +303,8 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     QTAILQ_INIT(&s->consumers);
     s->drained = true;
     virtio_buf_buffers_init(s);
+    virtio_buf_hold_init(s);
+    virtio_buf_migration_init(s);
 
     virtio_init(vdev, VIRTIO_ID_BUF, sizeof(struct virtio_buf_config));
     s->vq = virtio_add_queue(vdev, QUEUE_SIZE, handle_queue);
@@ -294,7 +323,7 @@ static void virtio_buf_device_unrealize(DeviceState *dev)
     VirtIOBuf *s = VIRTIO_BUF(dev);
     VirtIOBufConsumer *consumer;
 
-    take_everything_back(s, VIRTIO_BUF_RESET_REASON_UNPLUG);
+    virtio_buf_take_everything_back(s, VIRTIO_BUF_RESET_REASON_UNPLUG);
     if (s->server) {
         virtio_buf_server_unlink(s->server, s);
     }
@@ -315,9 +344,19 @@ static void virtio_buf_instance_init(Object *obj)
     virtio_add_feature(&vdev->host_features, VIRTIO_F_ACCESS_PLATFORM);
 }
 
+static int virtio_buf_post_load(VirtIODevice *vdev)
+{
+    return virtio_buf_migration_restore(VIRTIO_BUF(vdev));
+}
+
 static const VMStateDescription vmstate_virtio_buf = {
     .name = "virtio-buf",
-    .unmigratable = 1,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_VIRTIO_DEVICE,
+        VMSTATE_END_OF_LIST()
+    },
 };
 
 static const Property virtio_buf_properties[] = {
@@ -330,6 +369,7 @@ static const Property virtio_buf_properties[] = {
                        memory_config.udmabuf_device),
     DEFINE_PROP_BOOL(PROP_STRICT_READONLY, VirtIOBuf,
                      memory_config.strict_readonly, false),
+    DEFINE_PROP_BOOL(PROP_SHARE_UUID, VirtIOBuf, share_uuid, false),
     DEFINE_PROP_SIZE(PROP_MAX_ORPHANED, VirtIOBuf, memory_config.max_orphaned,
                      256 * MiB),
     DEFINE_PROP_UINT32(PROP_MAX_BUFFERS, VirtIOBuf, limits.buffers, 256),
@@ -344,6 +384,8 @@ static const Property virtio_buf_properties[] = {
                        limits.property_bytes, 4096),
     DEFINE_PROP_UINT32(PROP_RELEASE_TIMEOUT, VirtIOBuf,
                        limits.release_timeout_ms, 2000),
+    DEFINE_PROP_UINT32(PROP_HOLD_TIMEOUT, VirtIOBuf, limits.hold_timeout_ms,
+                       2000),
 };
 
 static void virtio_buf_class_init(ObjectClass *klass, void *data)
@@ -363,7 +405,8 @@ static void virtio_buf_class_init(ObjectClass *klass, void *data)
     vdc->get_features = virtio_buf_get_features;
     vdc->set_status = virtio_buf_set_status;
     vdc->reset = virtio_buf_reset;
-    vdc->queue_reset = virtio_buf_queue_reset;
+    vdc->vmsd = &vmstate_virtio_buf_device;
+    vdc->post_load = virtio_buf_post_load;
 }
 
 static const TypeInfo virtio_buf_info = {

@@ -102,6 +102,18 @@ void qemu_uuid_generate(QemuUUID *uuid)
     memset(uuid, 0xaa, sizeof(*uuid));
 }
 
+static int events_unrevocable, events_quarantined;
+static uint64_t event_bytes;
+
+void virtio_buf_qmp_unrevocable(VirtIOBuf *s, bool quarantined,
+                                uint32_t buffers, uint64_t bytes)
+{
+    events_unrevocable++;
+    events_quarantined += quarantined;
+    event_bytes = bytes;
+    CHECK_INT(bytes, ==, buffers * SIZE);
+}
+
 void warn_report_once(const char *format, ...)
 {
     warnings++;
@@ -181,6 +193,20 @@ int virtio_buf_memory_export(VirtIOBufMemory *memory)
 bool virtio_buf_memory_exported(const VirtIOBufMemory *memory)
 {
     return memory->exported;
+}
+
+bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len)
+{
+    return false;
+}
+
+void virtio_buf_share(VirtIOBufBuffer *buffer)
+{
+}
+
+void virtio_buf_unshare(VirtIOBufBuffer *buffer)
+{
 }
 
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)
@@ -263,6 +289,7 @@ static void on_overdue(VirtIOBufConsumer *c, uint64_t handle)
 }
 
 static const VirtIOBufConsumerOps ops = {
+    .needs_fd = true,
     .buffer = on_buffer,
     .ready = take_all,
     .remove = on_remove,
@@ -288,9 +315,10 @@ static VirtIOBufBuffer *add(uint64_t id, uint64_t stream)
     struct virtio_buf_range range = { 0, cpu_to_le64(SIZE) };
     uint32_t status = VIRTIO_BUF_S_OK;
     VirtIOBufBuffer *buffer = virtio_buf_buffer_new(&device, &reg, &range, NULL,
-                                                    &status);
+                                                    NULL, &status);
 
     CHECK(buffer && buffer == find(id));
+    virtio_buf_announce(buffer);
     return buffer;
 }
 
@@ -466,6 +494,7 @@ TEST(revoked_at_the_deadline)
     advance_to(RELEASE_TIMEOUT);
     CHECK_INT(overdue, ==, 1);
     CHECK_INT(revocations, ==, 1);
+    CHECK_INT(events_unrevocable, ==, 0);
     expect_freed(1);
     teardown();
 }
@@ -516,6 +545,9 @@ TEST(a_revocation_that_failed_is_tried_again)
     advance_to(RELEASE_TIMEOUT);
     CHECK_INT(revocations, ==, 1);
     CHECK_INT(overdue, ==, 1);
+    CHECK_INT(events_unrevocable, ==, 1);
+    CHECK_INT(events_quarantined, ==, 0);
+    CHECK_INT(event_bytes, ==, SIZE);
     advance_to(RELEASE_TIMEOUT + 999);
     CHECK_INT(revocations, ==, 1);
     advance_to(RELEASE_TIMEOUT + 1200);
@@ -526,6 +558,7 @@ TEST(a_revocation_that_failed_is_tried_again)
     advance_to(RELEASE_TIMEOUT + 3600 * 1000);
     CHECK(revocations > 6 + 55 && revocations < 6 + 61);
     CHECK_INT(overdue, ==, 1);
+    CHECK_INT(events_unrevocable, ==, 1);
     CHECK_INT(get_events(16, false), ==, 1);
     /* What was in the way is gone */
     memories[0].revocable = true;
@@ -623,6 +656,8 @@ TEST(quarantine_after_a_reset)
     memories[0].revocable = false;
     virtio_buf_buffers_revoke(&device);
     CHECK_INT(warnings, ==, 1);
+    CHECK_INT(events_quarantined, ==, 1);
+    CHECK_INT(event_bytes, ==, SIZE);
     CHECK_INT(memories_alive, ==, 1);
     CHECK_INT(device.buffer_count, ==, 0);
     CHECK_INT(device.total_size, ==, 0);
@@ -631,6 +666,7 @@ TEST(quarantine_after_a_reset)
     memories[0].held = false;
     advance_to(60200);
     CHECK_INT(memories_alive, ==, 0);
+    CHECK_INT(events_unrevocable, ==, 1);
     CHECK_INT(device.timer->expires, ==, -1);
     CHECK_INT(get_events(16, false), ==, 0);
     teardown();

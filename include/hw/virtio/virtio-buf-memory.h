@@ -102,8 +102,8 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
  * virtio_buf_memory_free: the guest has the pages again
  *
  * Nobody else holds them: virtio_buf_memory_held() is false or
- * virtio_buf_memory_revoke() was successful. A refresh that is under way is
- * stopped, its callback is not called: QEMU does not read the pages afterwards.
+ * virtio_buf_memory_revoke() was successful. What is being copied is stopped,
+ * its callback is not called: QEMU does not touch the pages afterwards.
  */
 void virtio_buf_memory_free(VirtIOBufMemory *memory);
 
@@ -128,8 +128,26 @@ uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
  */
 int virtio_buf_memory_export(VirtIOBufMemory *memory);
 
+/**
+ * virtio_buf_memory_read: copy bytes of the buffer from guest RAM
+ *
+ * Returns false, and @to is as it was, if @offset and @len are not inside of
+ * the buffer.
+ */
+bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len);
+
 /* There is a fd now */
 bool virtio_buf_memory_exported(const VirtIOBufMemory *memory);
+
+/* The fd is a dma-buf: consumers have the guest's own pages */
+bool virtio_buf_memory_has_dmabuf(const VirtIOBufMemory *memory);
+
+/*
+ * If a consumer may have written to the guest's own pages, of which nobody else
+ * knows, they are dirty
+ */
+void virtio_buf_memory_sync_writes(const VirtIOBufMemory *memory);
 
 /**
  * virtio_buf_memory_unexport: close QEMU's fd
@@ -168,6 +186,29 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
                                uint32_t span_count,
                                uint64_t data_offset, uint64_t data_size,
                                void (*done)(void *opaque), void *opaque);
+
+/**
+ * virtio_buf_memory_write_back: what the writer has written is the guest's
+ *
+ * To be called for every WRITTEN, with what it says has changed, as
+ * virtio_buf_memory_refresh(), and not while that is under way. Marks guest RAM
+ * dirty; copies just these bytes from a copy to it. The @memory has a writer.
+ *
+ * Returns true if there is nothing to wait for; @done is not called then. Not
+ * again, and no refresh, before @done.
+ */
+bool virtio_buf_memory_write_back(VirtIOBufMemory *memory,
+                                  const struct virtio_buf_span *spans,
+                                  uint32_t span_count,
+                                  uint64_t data_offset, uint64_t data_size,
+                                  void (*done)(void *opaque), void *opaque);
+
+/*
+ * Stops a write-back that is under way, which may have been done in part: guest
+ * RAM is not written after this returns. Waits for a slice at most. Its
+ * callback is called still.
+ */
+void virtio_buf_memory_stop_write_back(VirtIOBufMemory *memory);
 
 /**
  * virtio_buf_memory_revoke: take pages from whoever holds them

@@ -11,6 +11,26 @@
  * A consumer pulls: the device tells it once that something is ready, and
  * keeps what it has not taken. So an update that nobody takes costs no memory,
  * and a newer one can overtake it.
+ *
+ * The life of a consumer is
+ *
+ *   virtio_buf_consumer_add()
+ *     ops->buffer()              a buffer is there
+ *       virtio_buf_attach()      from there or later, until ops->remove()
+ *     ops->ready()
+ *       virtio_buf_consumer_peek(), virtio_buf_consumer_taken()
+ *                                later, until there is nothing
+ *       virtio_buf_read()        a consumer inside of QEMU: while the update
+ *                                is its own
+ *       virtio_buf_release()     hand-off modes: the guest may draw again
+ *     ops->remove()
+ *       virtio_buf_detach()      at once or later
+ *   virtio_buf_consumer_remove() or the device goes: then it is removed
+ *                                without a call, after ops->reset()
+ *
+ * A VirtIOBufBuffer is the device's and may be used until ops->remove() or
+ * ops->reset() has returned; a VirtIOBufAttachment until virtio_buf_detach(),
+ * ops->reset() or ops->overdue(). Handles may be kept for ever.
  */
 #ifndef HW_VIRTIO_VIRTIO_BUF_H
 #define HW_VIRTIO_VIRTIO_BUF_H
@@ -31,7 +51,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOBuf, VIRTIO_BUF)
 typedef struct VirtIOBufAttachment VirtIOBufAttachment;
 typedef struct VirtIOBufBuffer VirtIOBufBuffer;
 typedef struct VirtIOBufConsumer VirtIOBufConsumer;
+typedef struct VirtIOBufMigration VirtIOBufMigration;
 typedef struct VirtIOBufServer VirtIOBufServer;
+typedef struct VirtIOBufShared VirtIOBufShared;
 typedef struct VirtIOBufStream VirtIOBufStream;
 typedef struct VirtioBufConsumerInfo VirtioBufConsumerInfo; /* qapi/ */
 
@@ -40,6 +62,13 @@ typedef struct VirtioBufConsumerInfo VirtioBufConsumerInfo; /* qapi/ */
  * consumers, attach or detach inside of these, except where said.
  */
 typedef struct VirtIOBufConsumerOps {
+    /*
+     * The consumer passes memory on: virtio_buf_consumer_peek() brings the fd
+     * of each buffer that it attaches. Without, attaching makes neither a
+     * dma-buf nor a copy, and virtio_buf_read() reads guest RAM.
+     */
+    bool needs_fd;
+
     /*
      * There is a buffer of an application that the consumer wants. It may
      * attach to it here.
@@ -75,8 +104,25 @@ typedef struct VirtIOBufConsumerOps {
     void (*reset)(VirtIOBufConsumer *consumer, uint32_t reason);
 
     /*
-     * The consumer has not answered remove() within the release timeout. Its
-     * attachment has been detached for it; it should be disconnected, later.
+     * LATEST: the update @serial, which the consumer has taken, was held for
+     * longer than the hold timeout: its contents are the guest's. The consumer
+     * answers with virtio_buf_release(); it gets nothing else of the stream
+     * before. If it was the buffer's writer, there is nothing to answer: it is
+     * detached when this returns.
+     */
+    void (*lost)(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
+                 uint64_t serial);
+
+    /*
+     * virtio_buf_written() can be called again. NULL for a consumer that never
+     * attaches as a writer.
+     */
+    void (*writable)(VirtIOBufConsumer *consumer);
+
+    /*
+     * The consumer has not answered remove() within the release timeout, or not
+     * released an update of EVERY within the hold timeout. Its attachment has
+     * been detached for it; it should be disconnected, later.
      */
     void (*overdue)(VirtIOBufConsumer *consumer, uint64_t handle);
 
@@ -109,6 +155,7 @@ struct VirtIOBufConsumer {
     /* The device's */
     VirtIOBuf *device;                  /* NULL while not added */
     uint64_t id;                        /* set by add */
+    bool asleep;                        /* has let an update wait too long */
     GHashTable *attachments;            /* uint64_t handle -> attachment */
     GHashTable *streams;                /* VirtIOBufStream * -> what it holds */
     VirtIOBufConsumerCounters counters;
@@ -142,7 +189,11 @@ struct VirtIOBufBuffer {
     char application[VIRTIO_BUF_NAME_SIZE];
     QemuUUID uuid;
     VirtIOBufProperties *properties;
+    struct virtio_buf_range *ranges;    /* as the guest sent them */
+    uint32_t range_count;
     VirtIOBufMemory *memory;
+
+    VirtIOBufAttachment *writer; /* NULL: none */
 
     uint64_t serial;        /* of the update consumers have; 0: none yet */
     uint64_t released;      /* largest serial that nobody will still read */
@@ -161,6 +212,17 @@ struct VirtIOBufBuffer {
     bool refreshing;        /* virtio_buf_memory_refresh() is under way */
     bool copied;            /* @copying waits for older ones of the stream */
     bool stale;             /* a fresh copy: nothing of it is filled yet */
+
+    /*
+     * What the writer says goes through @writing (while it is written back to
+     * guest RAM) to @written, which the guest is told.
+     */
+    VirtIOBufFrame writing;
+    VirtIOBufFrame written;
+    bool writing_back;      /* virtio_buf_memory_write_back() is under way */
+    bool write_stopped;     /* it was stopped, and has to begin anew */
+    QTAILQ_ENTRY(VirtIOBufBuffer) next_writing;
+
     VirtIOBufStream *stream;
     QTAILQ_ENTRY(VirtIOBufBuffer) next_copying;
     QTAILQ_ENTRY(VirtIOBufBuffer) next_in_stream;
@@ -174,6 +236,8 @@ struct VirtIOBufBuffer {
     uint32_t news;          /* VIRTIO_BUF_EVENT_* */
     QLIST_HEAD(, VirtIOBufAttachment) attachments;
     uint32_t attachment_count;
+    uint32_t fd_attachment_count;   /* of consumers that need the fd */
+    VirtIOBufShared *shared;        /* in QEMU's table of shared objects */
     QTAILQ_ENTRY(VirtIOBufBuffer) next_news;
     QTAILQ_ENTRY(VirtIOBufBuffer) next;     /* in buffers or in pending */
 };
@@ -194,6 +258,7 @@ typedef struct VirtIOBufLimits {
     uint32_t properties;
     uint32_t property_bytes;
     uint32_t release_timeout_ms;
+    uint32_t hold_timeout_ms;
 } VirtIOBufLimits;
 
 /* What has happened since the device was realized */
@@ -211,6 +276,7 @@ struct VirtIOBuf {
     VirtIOBufServer *server;
     char *instance;
     VirtIOBufMemoryConfig memory_config;
+    bool share_uuid;
     VirtIOBufLimits limits;
 
     /* The command queue */
@@ -250,6 +316,11 @@ struct VirtIOBuf {
     Object *quarantine_owner;   /* kept alive for them after unrealize */
     bool in_system_reset;
 
+    /* Consumers that write, or hold */
+    QTAILQ_HEAD(, VirtIOBufBuffer) writing;
+    QTAILQ_HEAD(, VirtIOBufAttachment) timed; /* by rising deadline */
+    QEMUTimer *hold_timer;
+
     /* Consumers, by rising id */
     QTAILQ_HEAD(, VirtIOBufConsumer) consumers;
     uint32_t consumer_count;
@@ -257,6 +328,8 @@ struct VirtIOBuf {
     bool quiet;                 /* ready() is not called */
 
     VirtIOBufCounters counters;
+
+    VirtIOBufMigration *migration;
 
     /* A head that is not as the guest sent it, see VirtIOBufReady */
     struct {
@@ -278,6 +351,7 @@ typedef struct VirtIOBufReady {
     VirtIOBufReadyKind kind;
     VirtIOBufBuffer *buffer;
     VirtIOBufAttachment *attachment;
+    uint32_t flags;             /* ATTACHED: VIRTIO_BUF_ATTACH_* */
 
     /* ATTACHED: the memory's own fd, borrowed; never to be dup()ed */
     int fd;
@@ -347,14 +421,29 @@ VirtIOBufAttachment *virtio_buf_attachment_find(VirtIOBufConsumer *consumer,
  * virtio_buf_attach: give @consumer the memory of @buffer
  * @flags: VIRTIO_BUF_ATTACH_*
  *
- * Makes the dma-buf or the copy if this is the first. Queues
- * VIRTIO_BUF_READY_ATTACHED.
+ * With ops->needs_fd, makes the dma-buf or the copy if this is the first, and
+ * queues VIRTIO_BUF_READY_ATTACHED.
  *
  * Returns 0; -EALREADY when it is attached; -EACCES, -EBUSY, -ENOMEM, -EMFILE
  * as VIRTIO_BUF_MSG_REFUSED says.
  */
 int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                       uint32_t flags);
+
+/**
+ * virtio_buf_read: copy contents of an attached buffer
+ * @offset: bytes from the start of the buffer
+ * @dest: @len bytes
+ *
+ * From guest RAM, whatever the backing is. The guest can write there at any
+ * time: copy first, then check. Of a hand-off buffer, to be called between
+ * virtio_buf_consumer_taken() and virtio_buf_release(), or what comes may be
+ * parts of two updates.
+ *
+ * Returns false, and @dest is as it was, if it is not inside of the buffer.
+ */
+bool virtio_buf_read(const VirtIOBufAttachment *attachment, uint64_t offset,
+                     void *dest, uint64_t len);
 
 /**
  * virtio_buf_detach: @attachment's consumer has let go of the memory
@@ -370,6 +459,26 @@ void virtio_buf_detach(VirtIOBufAttachment *attachment);
  * taken from this attachment: the consumer is broken.
  */
 bool virtio_buf_release(VirtIOBufAttachment *attachment, uint64_t serial);
+
+/**
+ * virtio_buf_written: the writer's contents are ready for the guest
+ * @attachment: of its writer
+ * @bytes: struct virtio_buf_frame and what follows, unchecked; read during the
+ *         call only
+ * @size: bytes of all of it
+ *
+ * Between virtio_buf_consumer_taken() of an update and its release, or, of an
+ * IN_PLACE buffer, while it is attached. A release may follow at once: it takes
+ * effect after this.
+ *
+ * Returns 0, also for a buffer that is unregistered; -EAGAIN: the last one is
+ * being written back, this one is to be tried again after ops->writable(), if
+ * the attachment is still there; -EPERM: not the writer, or not its turn;
+ * -EINVAL: a bad frame, a serial that is not above its last, or more properties
+ * than the device takes; -ENOMEM.
+ */
+int virtio_buf_written(VirtIOBufAttachment *attachment, const uint8_t *bytes,
+                       uint32_t size);
 
 /*
  * The server's side of the link from a device (hw/virtio/virtio-buf-server.c).
@@ -388,15 +497,35 @@ void virtio_buf_server_unlink(VirtIOBufServer *server, VirtIOBuf *s);
 /* Constant while the device is realized */
 const char *virtio_buf_instance(const VirtIOBuf *s);
 uint32_t virtio_buf_release_timeout_ms(const VirtIOBuf *s);
+uint32_t virtio_buf_hold_timeout_ms(const VirtIOBuf *s);
 
 /*
  * Between the parts of the device; not for consumers.
  */
 
+/* hw/virtio/virtio-buf.c */
+
+/*
+ * The device is as after its reset. Consumers get their reset() if there was
+ * anything to tell them of. @reason: VIRTIO_BUF_RESET_REASON_*.
+ */
+void virtio_buf_take_everything_back(VirtIOBuf *s, uint32_t reason);
+
 /* hw/virtio/virtio-buf-command.c */
 
 void virtio_buf_commands_init(VirtIOBuf *s);
 void virtio_buf_commands_cleanup(VirtIOBuf *s);
+
+/*
+ * Checks a REGISTER of @size bytes and makes its buffer; @uuid: NULL for a
+ * random one. Nobody is told: see virtio_buf_announce(). @reg is 8-aligned, has
+ * its fixed part, and is whole if @size is what its fields say. Returns NULL
+ * and @status.
+ */
+VirtIOBufBuffer *virtio_buf_register(VirtIOBuf *s,
+                                     const struct virtio_buf_register *reg,
+                                     size_t size, const QemuUUID *uuid,
+                                     uint32_t *status);
 
 /*
  * Runs the command of a chain, answers it. Returns the bytes written, or 0 for
@@ -425,6 +554,27 @@ void virtio_buf_detach_all(VirtIOBufBuffer *buffer, bool overdue);
 /* Tells everybody that all is gone */
 void virtio_buf_reset_consumers(VirtIOBuf *s, uint32_t reason);
 
+/* hw/virtio/virtio-buf-hold.c */
+
+void virtio_buf_hold_init(VirtIOBuf *s);
+/* Nobody is attached any more */
+void virtio_buf_hold_cleanup(VirtIOBuf *s);
+
+/* hw/virtio/virtio-buf-writer.c */
+
+/* @buffer goes: guest RAM is not written for it after this returns */
+void virtio_buf_write_back_cancel(VirtIOBufBuffer *buffer);
+
+/* The VM runs, or has stopped: guest RAM must not change meanwhile */
+void virtio_buf_write_back_run(VirtIOBuf *s, bool running);
+
+/* hw/virtio/virtio-buf-share.c */
+
+/* With share-uuid=on, puts @buffer into QEMU's table of shared objects */
+void virtio_buf_share(VirtIOBufBuffer *buffer);
+/* Nobody finds it there any more; does nothing if it is not there */
+void virtio_buf_unshare(VirtIOBufBuffer *buffer);
+
 /* hw/virtio/virtio-buf-update.c */
 
 /*
@@ -447,6 +597,20 @@ bool virtio_buf_reserve(VirtIOBufBuffer *buffer, uint32_t size);
 void virtio_buf_publish(VirtIOBufBuffer *buffer, const uint8_t *bytes,
                         uint32_t size,
                         const struct virtio_buf_frame_view *view);
+
+/*
+ * The newest update of @buffer, without what follows its head: all of it has
+ * changed. Its serial is 0 if there was none.
+ */
+void virtio_buf_newest_frame(const VirtIOBufBuffer *buffer,
+                             struct virtio_buf_frame *head);
+
+/*
+ * @buffer is new, and its contents are those of an update that was released.
+ * @head is checked, and nothing follows it.
+ */
+void virtio_buf_restore_frame(VirtIOBufBuffer *buffer,
+                              const struct virtio_buf_frame *head);
 
 /* hw/virtio/virtio-buf-event.c */
 
@@ -475,12 +639,18 @@ size_t virtio_buf_get_consumers(VirtIOBuf *s, uint64_t after,
 void virtio_buf_buffers_init(VirtIOBuf *s);
 void virtio_buf_buffers_cleanup(VirtIOBuf *s);
 
-/* What a REGISTER has asked for, checked against the limits */
+/*
+ * What a REGISTER has asked for, checked against the limits. @uuid: NULL for a
+ * random one. Nobody is told: see virtio_buf_announce().
+ */
 VirtIOBufBuffer *virtio_buf_buffer_new(VirtIOBuf *s,
                                        const struct virtio_buf_register *reg,
                                        const struct virtio_buf_range *ranges,
                                        const uint8_t *properties,
-                                       uint32_t *status);
+                                       const QemuUUID *uuid, uint32_t *status);
+
+/* One without memory, whose only news is that it is FREED */
+void virtio_buf_buffer_new_freed(VirtIOBuf *s, uint64_t id);
 
 /*
  * Takes @buffer from the tables and its consumers. Returns true if it is freed
@@ -496,6 +666,21 @@ void virtio_buf_buffer_destroy(VirtIOBufBuffer *buffer);
 
 /* Takes everything back at once; what cannot be goes into quarantine */
 void virtio_buf_buffers_revoke(VirtIOBuf *s);
+
+/* hw/virtio/virtio-buf-migration.c */
+
+/* With the device's realize and unrealize; the pool lives in between */
+void virtio_buf_migration_init(VirtIOBuf *s);
+void virtio_buf_migration_cleanup(VirtIOBuf *s);
+
+extern const VMStateDescription vmstate_virtio_buf_device;
+
+/*
+ * The device becomes what its vmstate was loaded with. Consumers hear of the
+ * buffers at once, the guest when it runs. Returns 0; or -EINVAL with the
+ * reason reported, and the device is as after its reset.
+ */
+int virtio_buf_migration_restore(VirtIOBuf *s);
 
 /* hw/virtio/virtio-buf-qmp.c */
 
