@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest cases of virtio-buf: what the management sees
+ * QTest cases of virtio-buf: query-virtio-buf
  *
- * query-virtio-buf, "info virtio-buf" and the events, each against what the
- * test has done. Holds for dma-bufs and for copies.
+ * Each field and counter against what the test has done. Holds for dma-bufs and
+ * for copies.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -12,11 +12,11 @@
 #include "qemu/uuid.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
-#include "qobject/qnum.h"
 #include "qobject/qstring.h"
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
+#include "libqos/virtio-buf-query.h"
 
 #define PAGE_SIZE 4096
 #define DEVICE QVIRTIO_BUF_SERVER ",id=buf0,instance=screen"
@@ -34,31 +34,6 @@ static const char *const reason_names[] = {
 };
 static const char *const backing_names[] = { "copy", "dmabuf" };
 
-static void check_int(const QDict *dict, const char *key, uint64_t value)
-{
-    QNum *num = qobject_to(QNum, qdict_get(dict, key));
-    uint64_t found;
-
-    if (!num || !qnum_get_try_uint(num, &found)) {
-        g_error("%s: no number", key);
-    }
-    if (found != value) {
-        g_error("%s: %" PRIu64 ", not %" PRIu64, key, found, value);
-    }
-}
-
-static void check_str(const QDict *dict, const char *key, const char *value)
-{
-    g_test_message("%s", key);
-    g_assert_cmpstr(qdict_get_try_str(dict, key), ==, value);
-}
-
-static void check_bool(const QDict *dict, const char *key, bool value)
-{
-    g_test_message("%s", key);
-    g_assert_true(qdict_get_bool(dict, key) == value);
-}
-
 /* The named members, as key, int, ..., NULL; all others are 0 */
 static void check_counters(const QDict *dict, const char *key, ...)
 {
@@ -75,44 +50,14 @@ static void check_counters(const QDict *dict, const char *key, ...)
     va_end(args);
     for (entry = qdict_first(dict); entry; entry = qdict_next(dict, entry)) {
         key = qdict_entry_key(entry);
-        check_int(dict, key,
+        qbuf_check_int(dict, key,
                   GPOINTER_TO_INT(g_hash_table_lookup(expected, key)));
     }
 }
 
-/* The only device of the test; to be unreferenced */
-static QDict *query(QVirtioBuf *b)
-{
-    QDict *answer = qtest_qmp(b->qts, "{'execute': 'query-virtio-buf',"
-                              " 'arguments': {'device': 'buf0'}}");
-    QList *list = qdict_get_qlist(answer, "return");
-    QDict *device;
-
-    g_assert_nonnull(list);
-    g_assert_cmpuint(qlist_size(list), ==, 1);
-    device = qobject_to(QDict, qlist_pop(list));
-    qobject_unref(answer);
-    return device;
-}
-
-/* The element of a list of @device with this id; borrowed, or NULL */
-static QDict *find(const QDict *device, const char *list, uint64_t id)
-{
-    const QListEntry *entry;
-
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(device, list), entry) {
-        QDict *dict = qobject_to(QDict, qlist_entry_obj(entry));
-
-        if (qdict_get_int(dict, "id") == id) {
-            return dict;
-        }
-    }
-    return NULL;
-}
-
 static QDict *find_buffer(const QDict *device, const QVirtioBufBuffer *buffer)
 {
-    return find(device, "buffers", buffer->id);
+    return qbuf_find(device, "buffers", buffer->id);
 }
 
 /* What does not change while it is registered */
@@ -125,29 +70,29 @@ static void check_buffer(const QDict *info, const QVirtioBufBuffer *buffer,
 
     memcpy(bytes.data, buffer->response.uuid, sizeof(bytes.data));
     uuid = qemu_uuid_unparse_strdup(&bytes);
-    check_int(info, "id", buffer->id);
-    check_int(info, "handle", handle);
-    check_str(info, "uuid", uuid);
-    check_str(info, "application", application);
-    check_int(info, "context", buffer->context);
-    check_int(info, "stream", buffer->stream);
-    check_str(info, "mode", mode);
-    check_str(info, "access", "read");
-    check_int(info, "size", buffer->size);
-    check_str(info, "state", "registered");
-    check_int(info, "ranges", ranges);
-    check_str(info, "backing", backing_names[buffer->response.backing]);
-    check_str(info, "reason", reason_names[buffer->response.reason]);
+    qbuf_check_int(info, "id", buffer->id);
+    qbuf_check_int(info, "handle", handle);
+    qbuf_check_str(info, "uuid", uuid);
+    qbuf_check_str(info, "application", application);
+    qbuf_check_int(info, "context", buffer->context);
+    qbuf_check_int(info, "stream", buffer->stream);
+    qbuf_check_str(info, "mode", mode);
+    qbuf_check_str(info, "access", "read");
+    qbuf_check_int(info, "size", buffer->size);
+    qbuf_check_str(info, "state", "registered");
+    qbuf_check_int(info, "ranges", ranges);
+    qbuf_check_str(info, "backing", backing_names[buffer->response.backing]);
+    qbuf_check_str(info, "reason", reason_names[buffer->response.reason]);
 }
 
 static void check_use(const QDict *info, bool exported, unsigned attachments,
                       unsigned unreleased, uint64_t serial, uint64_t released)
 {
-    check_bool(info, "exported", exported);
-    check_int(info, "attachments", attachments);
-    check_int(info, "unreleased", unreleased);
-    check_int(info, "serial", serial);
-    check_int(info, "released", released);
+    qbuf_check_bool(info, "exported", exported);
+    qbuf_check_int(info, "attachments", attachments);
+    qbuf_check_int(info, "unreleased", unreleased);
+    qbuf_check_int(info, "serial", serial);
+    qbuf_check_int(info, "released", released);
 }
 
 static QBufConsumer *subscribe(const char *application, uint32_t credit,
@@ -166,16 +111,16 @@ static QBufConsumer *subscribe(const char *application, uint32_t credit,
 static void check_socket(const QDict *info, const QBufConsumer *c,
                          unsigned connection, bool writer)
 {
-    check_int(info, "id", c->id);
-    check_str(info, "kind", "socket");
-    check_str(info, "server", "s0");
-    check_int(info, "connection", connection);
-    check_int(info, "pid", getpid());
-    check_int(info, "uid", getuid());
-    check_int(info, "gid", getgid());
-    check_int(info, "queued-bytes", 0);
-    check_bool(info, "writer", writer);
-    check_int(info, "hold", 1);
+    qbuf_check_int(info, "id", c->id);
+    qbuf_check_str(info, "kind", "socket");
+    qbuf_check_str(info, "server", "s0");
+    qbuf_check_int(info, "connection", connection);
+    qbuf_check_int(info, "pid", getpid());
+    qbuf_check_int(info, "uid", getuid());
+    qbuf_check_int(info, "gid", getgid());
+    qbuf_check_int(info, "queued-bytes", 0);
+    qbuf_check_bool(info, "writer", writer);
+    qbuf_check_int(info, "hold", 1);
 }
 
 static void test_consumers(void *obj, void *data, QGuestAllocator *alloc)
@@ -191,12 +136,12 @@ static void test_consumers(void *obj, void *data, QGuestAllocator *alloc)
     viewer = subscribe("test", 8, 0, properties, size);
     writer = subscribe(NULL, 0, VIRTIO_BUF_SUBSCRIBE_WRITER, NULL, 0);
 
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     g_assert_cmpuint(qlist_size(qdict_get_qlist(device, "consumers")), ==, 2);
-    info = find(device, "consumers", viewer->id);
+    info = qbuf_find(device, "consumers", viewer->id);
     check_socket(info, viewer, 1, false);
-    check_int(info, "attached", 0);
-    check_int(info, "held", 0);
+    qbuf_check_int(info, "attached", 0);
+    qbuf_check_int(info, "held", 0);
     check_counters(qdict_get_qdict(info, "counters"), NULL);
     list = qdict_get_qlist(info, "applications");
     g_assert_cmpuint(qlist_size(list), ==, 1);
@@ -205,15 +150,15 @@ static void test_consumers(void *obj, void *data, QGuestAllocator *alloc)
     list = qdict_get_qlist(info, "properties");
     g_assert_cmpuint(qlist_size(list), ==, 2);
     property = qobject_to(QDict, qlist_pop(list));
-    check_str(property, "name", "role");
-    check_str(property, "value", "viewer");
+    qbuf_check_str(property, "name", "role");
+    qbuf_check_str(property, "value", "viewer");
     qobject_unref(property);
     property = qobject_to(QDict, qlist_pop(list));
-    check_str(property, "name", "title");
-    check_str(property, "value", "B\xc3\xbcro \"1\"");
+    qbuf_check_str(property, "name", "title");
+    qbuf_check_str(property, "value", "B\xc3\xbcro \"1\"");
     qobject_unref(property);
 
-    info = find(device, "consumers", writer->id);
+    info = qbuf_find(device, "consumers", writer->id);
     check_socket(info, writer, 2, true);
     g_assert_false(qdict_haskey(info, "applications"));
     g_assert_true(qlist_empty(qdict_get_qlist(info, "properties")));
@@ -242,8 +187,8 @@ static void test_queued(void *obj, void *data, QGuestAllocator *alloc)
         g_assert_cmpuint(qvirtio_buf_set_properties(b, buffer.id, records,
                                                     size),
                          ==, VIRTIO_BUF_S_OK);
-        device = query(b);
-        queued = qdict_get_int(find(device, "consumers", c->id),
+        device = qbuf_query(b, "buf0");
+        queued = qdict_get_int(qbuf_find(device, "consumers", c->id),
                                "queued-bytes");
         qobject_unref(device);
     }
@@ -311,17 +256,17 @@ static void test_buffers(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_update_ok(b, drawn.id, PAGE_SIZE);
 
     three.size = other.size = drawn.size = PAGE_SIZE;
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     info = find_buffer(device, &one);
     check_buffer(info, &one, "test", "latest", handle[0], 1);
     check_use(info, true, 1, 1, 1, 0);
-    check_int(info, "property-count", 2);
-    check_int(info, "property-bytes", one.property_bytes);
+    qbuf_check_int(info, "property-count", 2);
+    qbuf_check_int(info, "property-bytes", one.property_bytes);
     info = find_buffer(device, &two);
     check_buffer(info, &two, "test", "latest", handle[1], 2);
     check_use(info, true, 1, 0, 2, 2);
-    check_int(info, "property-count", 0);
-    check_int(info, "property-bytes", 0);
+    qbuf_check_int(info, "property-count", 0);
+    qbuf_check_int(info, "property-bytes", 0);
     info = find_buffer(device, &three);
     check_buffer(info, &three, "test", "latest", handle[2], 1);
     check_use(info, true, 1, 1, 3, 0);
@@ -331,40 +276,40 @@ static void test_buffers(void *obj, void *data, QGuestAllocator *alloc)
     info = find_buffer(device, &drawn);
     check_buffer(info, &drawn, "other", "in-place", handle[2] + 2, 1);
     check_use(info, false, 0, 0, 5, 5);
-    info = find(device, "consumers", c->id);
-    check_int(info, "attached", 3);
-    check_int(info, "held", 1);
+    info = qbuf_find(device, "consumers", c->id);
+    qbuf_check_int(info, "attached", 3);
+    qbuf_check_int(info, "held", 1);
     check_counters(qdict_get_qdict(info, "counters"),
                    "updates", 1, "overtaken", 1, NULL);
 
-    check_str(device, "id", "buf0");
-    check_str(device, "instance", "screen");
-    check_str(device, "server", "s0");
+    qbuf_check_str(device, "id", "buf0");
+    qbuf_check_str(device, "instance", "screen");
+    qbuf_check_str(device, "server", "s0");
     g_assert_true(g_str_has_prefix(qdict_get_str(device, "qom-path"),
                                    "/machine/peripheral/buf0"));
-    check_int(device, "buffer-count", 5);
-    check_int(device, "total-size", one.size + two.size + 3 * PAGE_SIZE);
-    check_int(device, "last-serial", 5);
-    check_int(device, "news", b->news);
-    check_bool(device, "unread-news", true);
-    check_int(device, "orphaned-count", 0);
-    check_int(device, "orphaned-bytes", 0);
-    check_int(device, "quarantined-count", 0);
-    check_int(device, "quarantined-bytes", 0);
+    qbuf_check_int(device, "buffer-count", 5);
+    qbuf_check_int(device, "total-size", one.size + two.size + 3 * PAGE_SIZE);
+    qbuf_check_int(device, "last-serial", 5);
+    qbuf_check_int(device, "news", b->news);
+    qbuf_check_bool(device, "unread-news", true);
+    qbuf_check_int(device, "orphaned-count", 0);
+    qbuf_check_int(device, "orphaned-bytes", 0);
+    qbuf_check_int(device, "quarantined-count", 0);
+    qbuf_check_int(device, "quarantined-bytes", 0);
     info = qdict_get_qdict(device, "counters");
-    check_int(info, "attached", 3);
-    check_int(info, "freed", 0);
-    check_int(info, "copies", zero_copy ? 0 : 3);
-    check_int(info, "copied-bytes",
+    qbuf_check_int(info, "attached", 3);
+    qbuf_check_int(info, "freed", 0);
+    qbuf_check_int(info, "copies", zero_copy ? 0 : 3);
+    qbuf_check_int(info, "copied-bytes",
               zero_copy ? 0 : one.size + two.size + three.size);
     qobject_unref(device);
 
     qbuf_release(c, handle[0], 1);
     qbuf_expect_update(c, handle[2], 3, NULL);
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     check_use(find_buffer(device, &one), true, 1, 0, 1, 1);
-    info = find(device, "consumers", c->id);
-    check_int(info, "held", 1);
+    info = qbuf_find(device, "consumers", c->id);
+    qbuf_check_int(info, "held", 1);
     check_counters(qdict_get_qdict(info, "counters"),
                    "updates", 2, "released", 1, "overtaken", 1, NULL);
     qobject_unref(device);
@@ -392,28 +337,28 @@ static void test_states(void *obj, void *data, QGuestAllocator *alloc)
     handle = qbuf_expect_buffer(c, buffer.id);
     qbuf_expect_attached(c, handle, &memory);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
-    device = query(b);
-    check_bool(device, "unread-news", false);
+    device = qbuf_query(b, "buf0");
+    qbuf_check_bool(device, "unread-news", false);
     qobject_unref(device);
 
     g_assert_cmpuint(qvirtio_buf_unregister(b, buffer.id), ==,
                      VIRTIO_BUF_S_PENDING);
     qbuf_expect_remove(c, handle);
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     info = find_buffer(device, &buffer);
-    check_str(info, "state", "pending");
-    check_int(info, "ranges", 1);
+    qbuf_check_str(info, "state", "pending");
+    qbuf_check_int(info, "ranges", 1);
     check_use(info, true, 1, 0, 0, 0);
-    check_int(device, "buffer-count", 1);
-    check_int(device, "total-size", PAGE_SIZE);
-    check_int(find(device, "consumers", c->id), "attached", 1);
-    check_int(qdict_get_qdict(device, "counters"), "freed", 0);
+    qbuf_check_int(device, "buffer-count", 1);
+    qbuf_check_int(device, "total-size", PAGE_SIZE);
+    qbuf_check_int(qbuf_find(device, "consumers", c->id), "attached", 1);
+    qbuf_check_int(qdict_get_qdict(device, "counters"), "freed", 0);
     qobject_unref(device);
 
     qbuf_memory_clear(&memory);
     qbuf_removed(c, handle);
     while (true) {
-        device = query(b);
+        device = qbuf_query(b, "buf0");
         info = find_buffer(device, &buffer);
         if (strcmp(qdict_get_str(info, "state"), "pending")) {
             break;
@@ -423,22 +368,22 @@ static void test_states(void *obj, void *data, QGuestAllocator *alloc)
         /* A timer looks for holders that are no consumers */
         qtest_clock_step(b->qts, 10 * 1000 * 1000);
     }
-    check_str(info, "state", "freed");
+    qbuf_check_str(info, "state", "freed");
     g_assert_false(qdict_haskey(info, "ranges"));
     check_use(info, false, 0, 0, 0, 0);
-    check_str(info, "backing", backing_names[buffer.response.backing]);
-    check_str(info, "reason", reason_names[buffer.response.reason]);
-    check_int(device, "buffer-count", 1);
-    check_int(device, "total-size", 0);
-    check_bool(device, "unread-news", true);
-    check_int(qdict_get_qdict(device, "counters"), "freed", 1);
+    qbuf_check_str(info, "backing", backing_names[buffer.response.backing]);
+    qbuf_check_str(info, "reason", reason_names[buffer.response.reason]);
+    qbuf_check_int(device, "buffer-count", 1);
+    qbuf_check_int(device, "total-size", 0);
+    qbuf_check_bool(device, "unread-news", true);
+    qbuf_check_int(qdict_get_qdict(device, "counters"), "freed", 1);
     qobject_unref(device);
 
     g_assert_cmpuint(qvirtio_buf_get_events(b, &event, 1, &more), ==, 1);
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     g_assert_true(qlist_empty(qdict_get_qlist(device, "buffers")));
-    check_int(device, "buffer-count", 0);
-    check_bool(device, "unread-news", false);
+    qbuf_check_int(device, "buffer-count", 0);
+    qbuf_check_bool(device, "unread-news", false);
     qobject_unref(device);
     qbuf_close(c);
 }
@@ -461,25 +406,25 @@ static void test_revocation(void *obj, void *data, QGuestAllocator *alloc)
     qtest_clock_step(b->qts, 2000 * 1000 * 1000ll);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
 
-    device = query(b);
-    check_int(device, "orphaned-count", zero_copy ? 1 : 0);
-    check_int(device, "orphaned-bytes", zero_copy ? 3 * PAGE_SIZE : 0);
-    check_int(device, "quarantined-count", 0);
+    device = qbuf_query(b, "buf0");
+    qbuf_check_int(device, "orphaned-count", zero_copy ? 1 : 0);
+    qbuf_check_int(device, "orphaned-bytes", zero_copy ? 3 * PAGE_SIZE : 0);
+    qbuf_check_int(device, "quarantined-count", 0);
     counters = qdict_get_qdict(device, "counters");
-    check_int(counters, "freed", 1);
-    check_int(counters, "revocations", zero_copy ? 1 : 0);
-    check_int(counters, "revoked-bytes", zero_copy ? 3 * PAGE_SIZE : 0);
+    qbuf_check_int(counters, "freed", 1);
+    qbuf_check_int(counters, "revocations", zero_copy ? 1 : 0);
+    qbuf_check_int(counters, "revoked-bytes", zero_copy ? 3 * PAGE_SIZE : 0);
     g_assert_true((qdict_get_int(counters, "revocation-time") > 0) ==
                   zero_copy);
-    check_int(counters, "revocation-time-max",
+    qbuf_check_int(counters, "revocation-time-max",
               qdict_get_int(counters, "revocation-time"));
     qobject_unref(device);
 
     qbuf_memory_clear(&memory);
     qbuf_close(c);
-    device = query(b);
-    check_int(device, "orphaned-count", 0);
-    check_int(device, "orphaned-bytes", 0);
+    device = qbuf_query(b, "buf0");
+    qbuf_check_int(device, "orphaned-count", 0);
+    qbuf_check_int(device, "orphaned-bytes", 0);
     qobject_unref(device);
 }
 
@@ -528,7 +473,7 @@ static void test_commands(void *obj, void *data, QGuestAllocator *alloc)
                                                &count), ==, VIRTIO_BUF_S_OK);
     qvirtio_buf_get_events(b, &(struct virtio_buf_event) {}, 1, &more);
 
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     counters = qdict_get_qdict(device, "counters");
     check_counters(qdict_get_qdict(counters, "commands"),
                    "register", 6, "set-properties", 1, "update", 2,
@@ -537,16 +482,16 @@ static void test_commands(void *obj, void *data, QGuestAllocator *alloc)
     check_counters(qdict_get_qdict(counters, "errors"),
                    "invalid", 1, "id-order", 1, "not-ram", 1, "overlap", 1,
                    "limit", 1, "no-buffer", 2, "unsupported", 1, NULL);
-    check_int(counters, "freed", 1);
+    qbuf_check_int(counters, "freed", 1);
     qobject_unref(device);
 
     /* Not even a reset of the device forgets them */
     qvirtio_buf_restart(b);
-    device = query(b);
+    device = qbuf_query(b, "buf0");
     counters = qdict_get_qdict(device, "counters");
-    check_int(qdict_get_qdict(counters, "commands"), "register", 6);
-    check_int(device, "news", 0);
-    check_int(device, "last-serial", 0);
+    qbuf_check_int(qdict_get_qdict(counters, "commands"), "register", 6);
+    qbuf_check_int(device, "news", 0);
+    qbuf_check_int(device, "last-serial", 0);
     qobject_unref(device);
 }
 
@@ -557,19 +502,21 @@ static void test_limits(void *obj, void *data, QGuestAllocator *alloc)
     QDict *device, *limits;
 
     qvirtio_buf_config(b, &config);
-    device = query(b);
-    check_str(device, "instance", "small");
+    device = qbuf_query(b, "buf0");
+    qbuf_check_str(device, "instance", "small");
     limits = qdict_get_qdict(device, "limits");
-    check_int(limits, "buffers", 3);
-    check_int(limits, "ranges", 4);
-    check_int(limits, "buffer-size", 64 * KiB);
-    check_int(limits, "total-size", 96 * KiB);
-    check_int(limits, "dmabuf-ranges", le32_to_cpu(config.max_dmabuf_ranges));
-    check_int(limits, "dmabuf-size", le64_to_cpu(config.max_dmabuf_size));
-    check_int(limits, "properties", 2);
-    check_int(limits, "property-bytes", 64);
-    check_int(limits, "orphaned", 256 * MiB);
-    check_int(limits, "release-timeout", 1234);
+    qbuf_check_int(limits, "buffers", 3);
+    qbuf_check_int(limits, "ranges", 4);
+    qbuf_check_int(limits, "buffer-size", 64 * KiB);
+    qbuf_check_int(limits, "total-size", 96 * KiB);
+    qbuf_check_int(limits, "dmabuf-ranges",
+                   le32_to_cpu(config.max_dmabuf_ranges));
+    qbuf_check_int(limits, "dmabuf-size",
+                   le64_to_cpu(config.max_dmabuf_size));
+    qbuf_check_int(limits, "properties", 2);
+    qbuf_check_int(limits, "property-bytes", 64);
+    qbuf_check_int(limits, "orphaned", 256 * MiB);
+    qbuf_check_int(limits, "release-timeout", 1234);
     qobject_unref(device);
 }
 
@@ -605,10 +552,10 @@ static void test_devices(void *obj, void *data, QGuestAllocator *alloc)
         g_assert_false(qdict_haskey(device, "buffers"));
         g_assert_true(qlist_empty(qdict_get_qlist(device, "consumers")));
         if (!strcmp(qdict_get_str(device, "instance"), "first")) {
-            check_str(device, "id", "a");
+            qbuf_check_str(device, "id", "a");
             found |= 1;
         } else {
-            check_str(device, "instance", "second");
+            qbuf_check_str(device, "instance", "second");
             g_assert_false(qdict_haskey(device, "id"));
             g_free(text);
             text = g_strdup(qdict_get_str(device, "qom-path"));
@@ -624,7 +571,7 @@ static void test_devices(void *obj, void *data, QGuestAllocator *alloc)
     list = qdict_get_qlist(answer, "return");
     g_assert_cmpuint(qlist_size(list), ==, 1);
     device = qobject_to(QDict, qlist_peek(list));
-    check_str(device, "instance", "second");
+    qbuf_check_str(device, "instance", "second");
     g_assert_true(qlist_empty(qdict_get_qlist(device, "buffers")));
     qobject_unref(answer);
 
@@ -648,144 +595,6 @@ static void test_no_device(void *obj, void *data, QGuestAllocator *alloc)
     qtest_quit(qts);
 }
 
-static void check_line(const char *text, const char *line)
-{
-    if (!strstr(text, line)) {
-        g_error("'%s' is not in\n%s", line, text);
-    }
-}
-
-static void test_info(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBuf *b = obj;
-    QVirtioBufBuffer buffer = {
-        .size = 2 * PAGE_SIZE, .mode = VIRTIO_BUF_MODE_EVERY,
-        .application = "a\x1b[2J\xc2\x9b\xc3\xa4", .context = 7, .stream = 8,
-    };
-    uint8_t properties[64];
-    uint32_t size = qvirtio_buf_property(properties, 0, "n\n", "v\x1b");
-    QBufConsumer *c = subscribe(buffer.application, 1, 0, properties, size);
-    g_autofree char *text = NULL, *error = NULL;
-    g_autofree char *pid = g_strdup_printf("pid %d, uid %u, gid %u,"
-                                           " connection 1, 0 bytes queued",
-                                           (int)getpid(), getuid(), getgid());
-    QBufMemory memory;
-    uint64_t handle;
-
-    qvirtio_buf_register_ok(b, &buffer, 0);
-    handle = qbuf_expect_buffer(c, buffer.id);
-    qbuf_expect_attached(c, handle, &memory);
-    qvirtio_buf_update_ok(b, buffer.id, buffer.size);
-    qbuf_expect_update(c, handle, b->last_serial, NULL);
-
-    text = qtest_hmp(b->qts, "info virtio-buf");
-    g_assert_true(g_str_has_prefix(text, "buf0:\r\n"));
-    check_line(text, "  instance: 'screen', server: s0\r\n");
-    check_line(text, "  buffers: 1 of 256, 8192 of 1073741824 bytes\r\n");
-    check_line(text, "  last serial: 1, news: 1, unread\r\n");
-    check_line(text, "  orphaned: 0 dma-bufs, 0 of 268435456 bytes;"
-               " quarantined: 0 buffers, 0 bytes\r\n");
-    check_line(text, "  commands: register 1, unregister 0, set-properties 0,"
-               " update 1, reset 0,");
-    check_line(text, "  errors: unsupported 0, invalid 0,");
-    check_line(text, "  attached: 1, freed: 0, copies: ");
-    check_line(text, "  revocations: 0 of 0 bytes");
-    check_line(text, pid);
-    /* What could steer a terminal is gone, an umlaut is not */
-    check_line(text, "    applications: 'a?[2J?\xc3\xa4'\r\n    n?=v?\r\n");
-    check_line(text, "    buffers attached: 1, updates held: 1, got: 1,"
-               " released: 0, overtaken: 0, lost: 0\r\n");
-    check_line(text, "  buffer 1: 'a?[2J?\xc3\xa4', context 7, stream 8, every,"
-               " read, registered\r\n");
-    check_line(text, "8192 bytes in 1 ranges, 0 bytes of properties\r\n");
-    check_line(text, qvirtio_buf_zero_copy() ?
-               "    backing: dmabuf, reason: none, exported, attachments: 1\r\n"
-               : "    backing: copy, reason: ");
-    check_line(text, "    serial 1, released 0, unreleased by 1\r\n");
-
-    error = qtest_hmp(b->qts, "info virtio-buf nothing");
-    g_assert_cmpstr(error, ==, "Error: Device 'nothing' not found\r\n");
-    qbuf_memory_clear(&memory);
-    qbuf_close(c);
-}
-
-/* The next event of that name: about this connection of that server */
-static QDict *expect_event(QVirtioBuf *b, const char *name,
-                           const char *server, unsigned connection)
-{
-    QDict *event = qtest_qmp_eventwait_ref(b->qts, name);
-    QDict *about = qdict_get_qdict(event, "data");
-
-    check_str(about, "server", server);
-    check_int(about, "connection", connection);
-    check_int(about, "pid", getpid());
-    check_int(about, "uid", getuid());
-    qobject_ref(about);
-    qobject_unref(event);
-    return about;
-}
-
-static void expect_connected(QVirtioBuf *b, const char *server,
-                             unsigned connection)
-{
-    QDict *about = expect_event(b, "VIRTIO_BUF_CONSUMER_CONNECTED", server,
-                                connection);
-
-    check_int(about, "gid", getgid());
-    qobject_unref(about);
-}
-
-static void expect_disconnected(QVirtioBuf *b, unsigned connection,
-                                const char *error)
-{
-    QDict *about = expect_event(b, "VIRTIO_BUF_CONSUMER_DISCONNECTED", "s0",
-                                connection);
-
-    check_str(about, "error", error);
-    qobject_unref(about);
-}
-
-#define SECOND 1000000000ll
-
-static void test_events(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBuf *b = obj;
-    g_autofree char *other = g_strconcat(path(), "2", NULL);
-    struct virtio_buf_msg_detach early = {};
-    QBufConsumer *c[6];
-
-    qtest_qmp_assert_success(b->qts, "{'execute': 'object-add', 'arguments':"
-                             " {'qom-type': 'virtio-buf-server', 'id': 's1',"
-                             " 'path': %s}}", other);
-    /* Of what comes within a second, the first and the last are told */
-    c[1] = qbuf_hello(path());
-    expect_connected(b, "s0", 1);
-    c[2] = qbuf_hello(path());
-    c[3] = qbuf_hello(path());
-    /* That one server has many is nothing to the other */
-    c[0] = qbuf_hello(other);
-    expect_connected(b, "s1", 1);
-    qtest_clock_step(b->qts, SECOND);
-    expect_connected(b, "s0", 3);
-    qtest_clock_step(b->qts, SECOND);
-    c[4] = qbuf_hello(path());
-    expect_connected(b, "s0", 4);
-
-    qbuf_close(c[1]);
-    expect_disconnected(b, 1, NULL);
-    qtest_clock_step(b->qts, SECOND);
-    qbuf_send(c[2], VIRTIO_BUF_MSG_DETACH, &early, sizeof(early));
-    qbuf_expect_error(c[2], EPROTO);
-    expect_disconnected(b, 2, "The second message is not SUBSCRIBE");
-    qbuf_close(c[2]);
-
-    qbuf_close(c[0]);
-    qbuf_close(c[3]);
-    qbuf_close(c[4]);
-    qtest_qmp_assert_success(b->qts, "{'execute': 'object-del', 'arguments':"
-                             " {'id': 's1'}}");
-}
-
 static void register_virtio_buf_query_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -804,10 +613,8 @@ static void register_virtio_buf_query_test(void)
     qos_add_test("query/revocation", "virtio-buf", test_revocation, &opts);
     qos_add_test("query/commands", "virtio-buf", test_commands, &opts);
     qos_add_test("query/limits", "virtio-buf", test_limits, &small);
-    qos_add_test("query/devices", "virtio-buf", test_devices, &opts);
-    qos_add_test("query/no-device", "virtio-buf", test_no_device, &opts);
-    qos_add_test("query/info", "virtio-buf", test_info, &opts);
-    qos_add_test("query/events", "virtio-buf", test_events, &opts);
+    qos_add_test("query/devices", QVIRTIO_BUF_ALONE, test_devices, &opts);
+    qos_add_test("query/no-device", QVIRTIO_BUF_ALONE, test_no_device, &opts);
 }
 
 libqos_init(register_virtio_buf_query_test);
