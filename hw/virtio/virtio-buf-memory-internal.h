@@ -31,7 +31,7 @@ struct VirtIOBufMemoryPool {
     uint64_t size_limit;    /* of udmabuf: bytes */
     uint32_t memories;      /* that live */
 
-    QLIST_HEAD(, VirtIOBufOrphan) orphans;
+    QTAILQ_HEAD(, VirtIOBufOrphan) orphans;
     uint32_t orphan_count;
     uint64_t orphaned;      /* bytes */
     QEMUTimer *orphan_timer;
@@ -68,7 +68,7 @@ void virtio_buf_block_obstacles(RAMBlock *block,
 /* A dma-buf has kept old pages. Takes over @fd, QEMU's only one of it. */
 void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
 
-/* Are there more than the operator allows? */
+/* Are there more than the operator allows? In bounded time. */
 bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
 
 /* virtio-buf-memory.c */
