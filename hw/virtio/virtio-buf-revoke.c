@@ -84,14 +84,14 @@ static bool has_data(int fd, uint64_t start, uint64_t len)
  * punches the hole and then fails, in madvise(), which a shared mapping does
  * not need.
  *
- * Returns whether all of them have been replaced. The contents are kept in any
+ * Returns 0 if all of them have been replaced; -EBUSY if not, as more than these
+ * may have to be; -errno if the kernel refuses it. The contents are kept in any
  * case.
  */
-static bool replace_pages(RAMBlock *block, uint64_t start, uint64_t len,
-                          uint8_t *save)
+static int replace_pages(RAMBlock *block, uint64_t start, uint64_t len,
+                         uint8_t *save)
 {
     ram_addr_t offset = start - block->fd_offset;
-    bool replaced;
     int ret;
 
     memcpy(save, block->host + offset, len);
@@ -99,25 +99,30 @@ static bool replace_pages(RAMBlock *block, uint64_t start, uint64_t len,
         ret = fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                         start, len);
     } while (ret < 0 && errno == EINTR);
-    replaced = ret == 0 && !has_data(block->fd, start, len);
+    if (ret < 0) {
+        ret = -errno;
+    } else if (has_data(block->fd, start, len)) {
+        ret = -EBUSY;
+    }
     memcpy(block->host + offset, save, len);
 
     memory_region_set_dirty(block->mr, offset, len);
-    trace_virtio_buf_replace_pages(block->idstr, offset, len, ret, replaced);
-    return replaced;
+    trace_virtio_buf_replace_pages(block->idstr, offset, len, ret);
+    return ret;
 }
 
 /* As replace_pages(), for a piece that is inside of one window of the file */
-static bool replace_pages_in_window(const VirtIOBufRange *range,
-                                    uint64_t start, uint64_t len,
-                                    uint8_t *save)
+static int replace_pages_in_window(const VirtIOBufRange *range,
+                                   uint64_t start, uint64_t len,
+                                   uint8_t *save)
 {
     RAMBlock *block = virtio_buf_range_block(range);
     uint64_t window = QEMU_ALIGN_DOWN(start, WINDOW);
     VirtIOBufRange wide = *range;
+    int ret = replace_pages(block, start, len, save);
 
-    if (replace_pages(block, start, len, save)) {
-        return true;
+    if (ret != -EBUSY) {
+        return ret;
     }
     wide.start = MAX(window, block->fd_offset);
     wide.len = MIN(window + WINDOW, block->fd_offset + block->used_length) -
@@ -125,7 +130,7 @@ static bool replace_pages_in_window(const VirtIOBufRange *range,
     /* Another dma-buf would be left behind, with pages that nobody writes */
     if (virtio_buf_claims_find(virtio_buf_memory_claims(), &wide, 1) &
         VIRTIO_BUF_CLAIM_EXPORT) {
-        return false;
+        return -EBUSY;
     }
     return replace_pages(block, wide.start, wide.len, save);
 }
@@ -133,8 +138,6 @@ static bool replace_pages_in_window(const VirtIOBufRange *range,
 /* Its own export is not in the table of claims meanwhile */
 static bool replace_memory(VirtIOBufMemory *memory, uint8_t *save)
 {
-    bool replaced = true;
-
     for (size_t i = 0; i < memory->range_count; i++) {
         const VirtIOBufRange *range = &memory->ranges[i];
         RAMBlock *block = virtio_buf_range_block(range);
@@ -147,12 +150,14 @@ static bool replace_memory(VirtIOBufMemory *memory, uint8_t *save)
         while (start < end) {
             uint64_t next = MIN(QEMU_ALIGN_DOWN(start, WINDOW) + WINDOW, end);
 
-            replaced &= replace_pages_in_window(range, start, next - start,
-                                                save);
+            if (replace_pages_in_window(range, start, next - start,
+                                        save) < 0) {
+                return false;
+            }
             start = next;
         }
     }
-    return replaced;
+    return true;
 }
 
 static void stop_guest(void)

@@ -3,6 +3,8 @@
 #ifndef QEMU_ERROR_REPORT_H
 #define QEMU_ERROR_REPORT_H
 
+void warn_report(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
 void warn_report_once(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 

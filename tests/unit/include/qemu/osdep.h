@@ -43,4 +43,6 @@
 #define container_of(ptr, type, member) \
     ((type *)((char *)(ptr) - offsetof(type, member)))
 
+typedef struct Error Error;
+
 #endif /* QEMU_OSDEP_H */

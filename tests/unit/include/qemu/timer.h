@@ -3,6 +3,8 @@
 #ifndef QEMU_TIMER_H
 #define QEMU_TIMER_H
 
+#define SCALE_US 1000
+
 typedef enum QEMUClockType {
     QEMU_CLOCK_REALTIME,
     QEMU_CLOCK_VIRTUAL,
