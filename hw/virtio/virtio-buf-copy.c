@@ -4,18 +4,23 @@
  *
  * A copy is a memfd of fixed size that QEMU maps and fills; consumers of
  * read-only buffers cannot write it, whatever they do with their fd: it is
- * sealed against every future write but through QEMU's own mapping.
+ * sealed against every future write but through QEMU's own mapping. What a
+ * writer has written there is copied back to guest RAM, no byte more than it
+ * names: the bytes around may be newer in the guest.
  *
- * A worker thread copies in slices. Everything else runs under the BQL. The
+ * A worker thread copies in slices, in either direction; one job at a time for
+ * a buffer. Everything else runs under the BQL, marking guest RAM dirty too:
+ * that is done before anything that follows from the job, or from its end. The
  * worker touches only what VirtIOBufCopy says is its own, and guest RAM only
  * under the copy's lock and while its state is RUN: so whoever changes the
- * state and then has had the lock knows that guest RAM is not read any more.
+ * state and then has had the lock knows that guest RAM is left alone.
  * The VirtIOBufCopy lives until the worker has ended; the VirtIOBufMemory need
  * not.
  */
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/lockable.h"
+#include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/memfd.h"
 #include "qemu/thread.h"
@@ -57,7 +62,8 @@ struct VirtIOBufCopy {
     /* Constant while the worker runs */
     CopySpan spans[VIRTIO_BUF_MAX_DAMAGE];
     uint32_t span_count;
-    const VirtIOBufMemory *source;  /* valid while state is RUN */
+    bool write_back;                /* to guest RAM, not from there */
+    const VirtIOBufMemory *guest;   /* valid while state is RUN */
 
     CopyState state;                /* atomic; the worker only reads it */
     QemuMutex lock;
@@ -192,13 +198,21 @@ static int copy_worker(void *opaque)
             if (qatomic_read(&copy->state) == COPY_CANCEL) {
                 return -ECANCELED;
             }
-            virtio_buf_memory_read(copy->source, offset, copy->map + offset,
-                                   len);
+            virtio_buf_memory_copy(copy->guest, offset, copy->map + offset,
+                                   len, copy->write_back);
             offset += len;
             left -= len;
         }
     }
     return 0;
+}
+
+static void set_dirty(const VirtIOBufMemory *memory, const CopySpan *spans,
+                      uint32_t span_count)
+{
+    for (uint32_t i = 0; i < span_count; i++) {
+        virtio_buf_memory_set_dirty(memory, spans[i].offset, spans[i].len);
+    }
 }
 
 /* In the main loop again */
@@ -213,34 +227,33 @@ static void copy_done(void *opaque, int ret)
         void (*done)(void *opaque) = memory->done;
 
         trace_virtio_buf_copy_done(memory, ret);
-        memory->refreshed = NULL;
+        if (copy->write_back) {
+            set_dirty(memory, copy->spans, copy->span_count);
+        }
+        memory->copying = NULL;
         memory->done = NULL;
         done(memory->opaque);
     }
     copy_unref(copy);
 }
 
-/* Fills copy->spans; returns the bytes to copy */
-static uint64_t copy_plan(VirtIOBufCopy *copy, const VirtIOBufMemory *memory,
+/* Fills @plan; returns the number of spans to copy, and how many bytes */
+static uint32_t copy_plan(CopySpan *plan, const VirtIOBufMemory *memory,
                           const struct virtio_buf_span *spans,
                           uint32_t span_count, uint64_t data_offset,
-                          uint64_t data_size)
+                          uint64_t data_size, uint64_t *bytes)
 {
-    struct virtio_buf_span whole = { .len = cpu_to_le64(memory->size) };
     struct virtio_buf_span payload = {
         .offset = cpu_to_le64(data_offset),
         .len = cpu_to_le64(data_size),
     };
-    uint64_t bytes = 0;
+    uint32_t count = 0;
 
-    if (!copy->filled) {
-        spans = &whole;
-        span_count = 1;
-    } else if (!span_count) {
+    if (!span_count) {
         spans = &payload;
         span_count = 1;
     }
-    copy->span_count = 0;
+    *bytes = 0;
     for (uint32_t i = 0; i < MIN(span_count, VIRTIO_BUF_MAX_DAMAGE); i++) {
         uint64_t offset = le64_to_cpu(spans[i].offset);
         uint64_t len = le64_to_cpu(spans[i].len);
@@ -248,11 +261,48 @@ static uint64_t copy_plan(VirtIOBufCopy *copy, const VirtIOBufMemory *memory,
         /* The caller has checked them: this is for the map's sake */
         if (offset < memory->size && len) {
             len = MIN(len, memory->size - offset);
-            copy->spans[copy->span_count++] = (CopySpan) { offset, len };
-            bytes += len;
+            plan[count++] = (CopySpan) { offset, len };
+            *bytes += len;
         }
     }
-    return bytes;
+    return count;
+}
+
+/* Copies copy->spans; returns true if that is done already */
+static bool copy_start(VirtIOBufCopy *copy, VirtIOBufMemory *memory,
+                       bool write_back, uint64_t bytes,
+                       void (*done)(void *opaque), void *opaque)
+{
+    if (!virtio_buf_memory_mapped(memory)) {
+        qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: memory of a registered "
+                      "buffer was unmapped or unplugged: it is not copied\n");
+        trace_virtio_buf_copy_unmapped(memory, bytes, write_back);
+        /* Should it come back, nobody knows what has changed */
+        copy->filled &= write_back;
+        return true;
+    }
+    trace_virtio_buf_copy_start(memory, bytes, copy->span_count, write_back);
+    memory->pool->counters.copies++;
+    memory->pool->counters.copied_bytes += bytes;
+    copy->guest = memory;
+    copy->write_back = write_back;
+    copy->state = COPY_RUN;
+    if (bytes <= COPY_AT_ONCE) {
+        copy_worker(copy);
+        if (write_back) {
+            set_dirty(memory, copy->spans, copy->span_count);
+        }
+        return true;
+    }
+
+    copy->refs++;
+    copy->memory = memory;
+    QLIST_INSERT_HEAD(&running, copy, next_running);
+    memory->copying = copy;
+    memory->done = done;
+    memory->opaque = opaque;
+    thread_pool_submit_aio(copy_worker, copy, copy_done, copy);
+    return false;
 }
 
 bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
@@ -267,25 +317,47 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
     if (!copy) {
         return true;
     }
-    assert(!memory->refreshed);
+    assert(!memory->copying);
 
-    bytes = copy_plan(copy, memory, spans, span_count, data_offset, data_size);
-    trace_virtio_buf_copy_start(memory, bytes, copy->span_count);
-    memory->pool->counters.copies++;
-    memory->pool->counters.copied_bytes += bytes;
-    copy->source = memory;
-    copy->filled = true;
-    if (bytes <= COPY_AT_ONCE) {
-        copy_worker(copy);
+    if (!copy->filled) {
+        span_count = 0;
+        data_offset = 0;
+        data_size = memory->size;
+        copy->filled = true;
+    }
+    copy->span_count = copy_plan(copy->spans, memory, spans, span_count,
+                                 data_offset, data_size, &bytes);
+    return copy_start(copy, memory, false, bytes, done, opaque);
+}
+
+bool virtio_buf_memory_write_back(VirtIOBufMemory *memory,
+                                  const struct virtio_buf_span *spans,
+                                  uint32_t span_count,
+                                  uint64_t data_offset, uint64_t data_size,
+                                  void (*done)(void *opaque), void *opaque)
+{
+    CopySpan plan[VIRTIO_BUF_MAX_DAMAGE];
+    VirtIOBufCopy *copy = memory->copy;
+    uint64_t bytes;
+    uint32_t count = copy_plan(plan, memory, spans, span_count, data_offset,
+                               data_size, &bytes);
+
+    assert(memory->writer && !memory->copying);
+    if (!copy) {
+        set_dirty(memory, plan, count);
         return true;
     }
+    memcpy(copy->spans, plan, count * sizeof(plan[0]));
+    copy->span_count = count;
+    return copy_start(copy, memory, true, bytes, done, opaque);
+}
 
-    copy->refs++;
-    copy->memory = memory;
-    QLIST_INSERT_HEAD(&running, copy, next_running);
-    memory->refreshed = copy;
-    memory->done = done;
-    memory->opaque = opaque;
-    thread_pool_submit_aio(copy_worker, copy, copy_done, copy);
-    return false;
+void virtio_buf_memory_stop_write_back(VirtIOBufMemory *memory)
+{
+    VirtIOBufCopy *copy = memory->copying;
+
+    if (copy && copy->write_back) {
+        copy_set_state(copy, COPY_CANCEL);
+        set_dirty(memory, copy->spans, copy->span_count);
+    }
 }

@@ -46,13 +46,19 @@ struct VirtIOBufMemory {
     size_t range_count;
     uint64_t size;              /* of the buffer */
     uint64_t export_size;       /* of its ranges */
+
+    /* Where the guest had it, if that may change behind QEMU's back */
+    AddressSpace *as;
+    struct virtio_buf_range *watched;   /* NULL: it cannot */
+    uint32_t watched_count;
+
     bool writer;
     uint8_t backing;
     uint8_t reason;
 
     int dmabuf;                 /* the only fd of it in this process; or -1 */
     VirtIOBufCopy *copy;        /* consumers have this one; or NULL */
-    VirtIOBufCopy *refreshed;   /* a worker fills it; may be an old copy */
+    VirtIOBufCopy *copying;     /* a worker is at it; may be an old copy */
     void (*done)(void *opaque);
     void *opaque;
 };
@@ -73,6 +79,13 @@ bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
 
 /* virtio-buf-memory.c */
 
+/*
+ * Is the memory still where the guest said? Not when it has been unplugged, or
+ * when a virtual IOMMU maps something else: then it is not the device's to
+ * copy, from there or to there. Takes time for each range that may change.
+ */
+bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory);
+
 /* This QEMU's table of who uses which guest RAM */
 VirtIOBufClaims *virtio_buf_memory_claims(void);
 
@@ -91,13 +104,18 @@ static inline uint8_t *virtio_buf_range_host(const VirtIOBufRange *range)
 }
 
 /**
- * virtio_buf_memory_read: copy bytes of the buffer
+ * virtio_buf_memory_copy: copy bytes of the buffer to or from guest RAM
+ * @write: to guest RAM, which virtio_buf_memory_set_dirty() has to be told of
  *
  * From @offset, @len bytes, which are inside of the ranges. Any thread: they do
  * not change while the memory lives.
  */
-void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
-                            uint8_t *to, uint64_t len);
+void virtio_buf_memory_copy(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *bytes, uint64_t len, bool write);
+
+/* Guest RAM was written there, for migration and whoever else looks */
+void virtio_buf_memory_set_dirty(const VirtIOBufMemory *memory,
+                                 uint64_t offset, uint64_t len);
 
 /* virtio-buf-copy.c */
 
@@ -106,8 +124,8 @@ VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error);
 int virtio_buf_copy_fd(const VirtIOBufCopy *copy);
 
 /*
- * Take back the reference of _new(). After this returns, no worker reads guest
- * RAM for it any more.
+ * Take back the reference of _new(). After this returns, no worker reads or
+ * writes guest RAM for it any more.
  */
 void virtio_buf_copy_close(VirtIOBufCopy *copy);
 
@@ -115,8 +133,8 @@ void virtio_buf_copy_close(VirtIOBufCopy *copy);
 void virtio_buf_copy_forget_memory(VirtIOBufCopy *copy);
 
 /*
- * No worker reads guest RAM between these two; they wait for a slice at most,
- * and do not nest
+ * No worker reads or writes guest RAM between these two; they wait for a slice
+ * at most, and do not nest
  */
 void virtio_buf_copy_pause_all(void);
 void virtio_buf_copy_resume_all(void);

@@ -92,6 +92,10 @@ void virtio_notify_config(VirtIODevice *vdev)
     config_interrupts++;
 }
 
+struct AddressSpace {
+    int nothing;
+} address_space_memory;
+
 bool virtio_bus_device_iommu_enabled(VirtIODevice *vdev)
 {
     return false;
