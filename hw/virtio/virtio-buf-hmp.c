@@ -55,9 +55,10 @@ static void print_consumer(Monitor *mon, const VirtioBufConsumerInfo *info)
     }
     monitor_printf(mon, "    buffers attached: %" PRIu32 ", updates held: %"
                    PRIu32 ", got: %" PRIu64 ", released: %" PRIu64
-                   ", overtaken: %" PRIu64 ", lost: %" PRIu64 "\n",
-                   info->attached, info->held, counters->updates,
-                   counters->released, counters->overtaken, counters->lost);
+                   ", overtaken: %" PRIu64 ", lost: %" PRIu64
+                   ", written: %" PRIu64 "\n", info->attached, info->held,
+                   counters->updates, counters->released, counters->overtaken,
+                   counters->lost, counters->written);
 }
 
 static void print_buffer(Monitor *mon, const VirtioBufBufferInfo *info)
@@ -80,8 +81,12 @@ static void print_buffer(Monitor *mon, const VirtioBufBufferInfo *info)
                    info->exported ? "exported" : "not exported",
                    info->attachments);
     monitor_printf(mon, "    serial %" PRIu64 ", released %" PRIu64
-                   ", unreleased by %" PRIu32 "\n", info->serial,
-                   info->released, info->unreleased);
+                   ", unreleased by %" PRIu32, info->serial, info->released,
+                   info->unreleased);
+    if (info->has_writer) {
+        monitor_printf(mon, ", writer: consumer %" PRIu64, info->writer);
+    }
+    monitor_printf(mon, "\n");
 }
 
 static void print_counters(Monitor *mon, const VirtioBufDeviceCounters *info)

@@ -100,6 +100,10 @@ static VirtioBufBufferInfo *buffer_info(const VirtIOBufBuffer *buffer)
         info->reason = reasons[buffer->told_reason];
     }
     info->attachments = buffer->attachment_count;
+    info->has_writer = buffer->writer;
+    if (buffer->writer) {
+        info->writer = buffer->writer->consumer->id;
+    }
     info->unreleased = buffer->owners;
     info->serial = buffer->serial;
     info->released = buffer->released;
@@ -197,6 +201,7 @@ static VirtioBufConsumerInfo *consumer_info(VirtIOBufConsumer *consumer)
     info->counters->released = consumer->counters.released;
     info->counters->overtaken = consumer->counters.overtaken;
     info->counters->lost = consumer->counters.lost;
+    info->counters->written = consumer->counters.written;
     consumer->ops->describe(consumer, info);
     return info;
 }
@@ -226,6 +231,7 @@ static VirtioBufDeviceLimits *limits_info(const VirtIOBuf *s)
     info->property_bytes = s->limits.property_bytes;
     info->orphaned = s->memory_config.max_orphaned;
     info->release_timeout = s->limits.release_timeout_ms;
+    info->hold_timeout = s->limits.hold_timeout_ms;
     return info;
 }
 

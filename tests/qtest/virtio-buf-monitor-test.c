@@ -70,7 +70,7 @@ static void test_info(void *obj, void *data, QGuestAllocator *alloc)
     /* What could steer a terminal is gone, an umlaut is not */
     check_line(text, "    applications: 'a?[2J?\xc3\xa4'\r\n    n?=v?\r\n");
     check_line(text, "    buffers attached: 1, updates held: 1, got: 1,"
-               " released: 0, overtaken: 0, lost: 0\r\n");
+               " released: 0, overtaken: 0, lost: 0, written: 0\r\n");
     check_line(text, "  buffer 1: 'a?[2J?\xc3\xa4', context 7, stream 8, every,"
                " read, registered\r\n");
     check_line(text, "8192 bytes in 1 ranges, 0 bytes of properties\r\n");

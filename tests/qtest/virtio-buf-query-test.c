@@ -119,6 +119,7 @@ static void check_socket(const QDict *info, const QBufConsumer *c,
     qbuf_check_int(info, "uid", getuid());
     qbuf_check_int(info, "gid", getgid());
     qbuf_check_int(info, "queued-bytes", 0);
+    qbuf_check_int(info, "unread-fds", 0);
     qbuf_check_bool(info, "writer", writer);
     qbuf_check_int(info, "hold", 1);
 }
@@ -388,6 +389,63 @@ static void test_states(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
+/* One that writes, and that holds an update for too long */
+static void test_writer(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffer = {
+        .size = PAGE_SIZE, .mode = VIRTIO_BUF_MODE_LATEST,
+        .access = VIRTIO_BUF_ACCESS_WRITER,
+    };
+    QVirtioBufBuffer read = { .mode = VIRTIO_BUF_MODE_LATEST };
+    QBufConsumer *c = qbuf_subscribe_none(path(), "test", 0);
+    uint64_t handle, read_handle, serial;
+    QBufMemory memory, read_memory;
+    QDict *device, *info;
+
+    qvirtio_buf_restart_writable(b);
+    qvirtio_buf_register_ok(b, &buffer, 0);
+    handle = qbuf_expect_buffer(c, buffer.id);
+    qbuf_attach_writer(c, handle);
+    qbuf_expect_attached(c, handle, &memory);
+    qvirtio_buf_register_ok(b, &read, 0);
+    read_handle = qbuf_expect_buffer(c, read.id);
+    qbuf_attach(c, read_handle);
+    qbuf_expect_attached(c, read_handle, &read_memory);
+
+    serial = qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
+    qbuf_expect_update(c, handle, serial, NULL);
+    qbuf_written(c, handle, 1, PAGE_SIZE);
+    qbuf_release(c, handle, serial);
+    qvirtio_buf_wait_written(b, buffer.id, 1, PAGE_SIZE, NULL);
+
+    device = qbuf_query(b, "buf0");
+    info = find_buffer(device, &buffer);
+    qbuf_check_str(info, "access", "writer");
+    qbuf_check_int(info, "writer", c->id);
+    g_assert_false(qdict_haskey(find_buffer(device, &read), "writer"));
+    info = qbuf_find(device, "consumers", c->id);
+    qbuf_check_int(info, "unread-fds", 2);
+    check_counters(qdict_get_qdict(info, "counters"),
+                   "updates", 1, "released", 1, "written", 1, NULL);
+    qobject_unref(device);
+
+    serial = qvirtio_buf_update_ok(b, read.id, PAGE_SIZE);
+    qbuf_expect_update(c, read_handle, serial, NULL);
+    qtest_clock_step(b->qts, 2000 * 1000 * 1000ll);
+    qbuf_expect_lost(c, read_handle, serial);
+    device = qbuf_query(b, "buf0");
+    info = qbuf_find(device, "consumers", c->id);
+    qbuf_check_int(info, "held", 0);
+    check_counters(qdict_get_qdict(info, "counters"), "updates", 2,
+                   "released", 1, "written", 1, "lost", 1, NULL);
+    qobject_unref(device);
+
+    qbuf_memory_clear(&memory);
+    qbuf_memory_clear(&read_memory);
+    qbuf_close(c);
+}
+
 static void test_revocation(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -517,6 +575,7 @@ static void test_limits(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_check_int(limits, "property-bytes", 64);
     qbuf_check_int(limits, "orphaned", 256 * MiB);
     qbuf_check_int(limits, "release-timeout", 1234);
+    qbuf_check_int(limits, "hold-timeout", 2000);
     qobject_unref(device);
 }
 
@@ -610,6 +669,7 @@ static void register_virtio_buf_query_test(void)
     qos_add_test("query/queued", "virtio-buf", test_queued, &opts);
     qos_add_test("query/buffers", "virtio-buf", test_buffers, &opts);
     qos_add_test("query/states", "virtio-buf", test_states, &opts);
+    qos_add_test("query/writer", "virtio-buf", test_writer, &opts);
     qos_add_test("query/revocation", "virtio-buf", test_revocation, &opts);
     qos_add_test("query/commands", "virtio-buf", test_commands, &opts);
     qos_add_test("query/limits", "virtio-buf", test_limits, &small);

@@ -35,7 +35,7 @@ static void test_config(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(le32_to_cpu(config.max_properties), ==, 2);
     g_assert_cmpuint(le32_to_cpu(config.max_property_bytes), ==, 64);
     g_assert_cmpuint(le32_to_cpu(config.release_timeout_ms), ==, 1234);
-    g_assert_cmpuint(le32_to_cpu(config.hold_timeout_ms), ==, 0);
+    g_assert_cmpuint(le32_to_cpu(config.hold_timeout_ms), ==, 2000);
     g_assert_cmpuint(config.reserved, ==, 0);
     g_assert_true(virtio_buf_name_valid(config.instance, false));
     g_assert_cmpstr((char *)config.instance, ==, "small");
@@ -48,7 +48,7 @@ static void test_features(void *obj, void *data, QGuestAllocator *alloc)
 
     g_assert_true(features & (1ull << VIRTIO_F_VERSION_1));
     g_assert_true(features & (1ull << VIRTIO_F_ACCESS_PLATFORM));
-    g_assert_false(features & (1ull << VIRTIO_BUF_F_WRITER));
+    g_assert_true(features & (1ull << VIRTIO_BUF_F_WRITER));
 }
 
 static void test_subsystem_ids(void *obj, void *data, QGuestAllocator *alloc)
@@ -64,12 +64,29 @@ static void test_subsystem_ids(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmphex(qpci_config_readw(pdev, PCI_SUBSYSTEM_ID), ==, 0x64d4);
 }
 
+/* The device's own are named; the only one without a name is QEMU's trap */
+static void check_feature_names(const QDict *features, bool writer)
+{
+    const char *name = "VIRTIO_BUF_F_WRITER: ";
+    bool found = false;
+    const QListEntry *entry;
+
+    g_assert_cmphex(qdict_get_try_int(features, "unknown-dev-features", 0) &
+                    ~QVIRTIO_F_BAD_FEATURE, ==, 0);
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(features, "dev-features"), entry) {
+        found |= g_str_has_prefix(
+            qstring_get_str(qobject_to(QString, qlist_entry_obj(entry))),
+            name);
+    }
+    g_assert_true(found == writer);
+}
+
 static void test_query_status(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
     const char *path = NULL;
     const QListEntry *entry;
-    QDict *list, *status, *features;
+    QDict *list, *status;
 
     list = qtest_qmp(b->qts, "{'execute': 'x-query-virtio'}");
     QLIST_FOREACH_ENTRY(qdict_get_qlist(list, "return"), entry) {
@@ -87,8 +104,15 @@ static void test_query_status(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpstr(qdict_get_str(status, "name"), ==, "virtio-buf");
     g_assert_cmpint(qdict_get_int(status, "device-id"), ==, VIRTIO_ID_BUF);
     g_assert_cmpint(qdict_get_int(status, "num-vqs"), ==, 1);
-    features = qdict_get_qdict(status, "guest-features");
-    g_assert_false(qdict_haskey(features, "unknown-dev-features"));
+    check_feature_names(qdict_get_qdict(status, "host-features"), true);
+    check_feature_names(qdict_get_qdict(status, "guest-features"), false);
+    qobject_unref(status);
+
+    qvirtio_buf_restart_writable(b);
+    status = qtest_qmp_assert_success_ref(b->qts,
+        "{'execute': 'x-query-virtio-status', 'arguments': {'path': %s}}",
+        path);
+    check_feature_names(qdict_get_qdict(status, "guest-features"), true);
     qobject_unref(status);
     qobject_unref(list);
 }

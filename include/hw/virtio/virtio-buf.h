@@ -139,6 +139,7 @@ typedef struct VirtIOBufConsumerCounters {
     uint64_t released;      /* by virtio_buf_release() */
     uint64_t overtaken;     /* by newer ones, before they were taken */
     uint64_t lost;          /* held for too long */
+    uint64_t written;       /* by virtio_buf_written() */
 } VirtIOBufConsumerCounters;
 
 /* Embedded in the implementation's own structure */
@@ -673,7 +674,7 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s);
 void virtio_buf_migration_init(VirtIOBuf *s);
 void virtio_buf_migration_cleanup(VirtIOBuf *s);
 
-extern const VMStateDescription vmstate_virtio_buf_device;
+extern const struct VMStateDescription vmstate_virtio_buf_device;
 
 /*
  * The device becomes what its vmstate was loaded with. Consumers hear of the
