@@ -23,7 +23,8 @@
 #define MESSAGES_PER_WAKE_UP    64
 #define OUT_MAX                 (1024 * 1024)
 #define OUT_BATCH               65536   /* announcements queued at once */
-#define SEND_AGAIN_MS           100
+#define SEND_AGAIN_MIN_MS       1
+#define SEND_AGAIN_MAX_MS       128
 
 void virtio_buf_peer_wake(VirtIOBufPeer *peer)
 {
@@ -53,7 +54,7 @@ int virtio_buf_peer_send_out(VirtIOBufPeer *peer)
     return 0;
 }
 
-static size_t virtio_buf_peer_backlog(const VirtIOBufPeer *peer)
+size_t virtio_buf_peer_backlog(const VirtIOBufPeer *peer)
 {
     return peer->out->len - peer->out_pos;
 }
@@ -117,6 +118,7 @@ static void virtio_buf_peer_queue_subscribed(VirtIOBufPeer *peer)
     struct virtio_buf_msg_subscribed msg = {
         .consumer_id = cpu_to_le64(s ? peer->consumer.id : 0),
         .hold = cpu_to_le32(peer->consumer.hold),
+        .hold_timeout_ms = cpu_to_le32(s ? virtio_buf_hold_timeout_ms(s) : 0),
         .release_timeout_ms =
             cpu_to_le32(s ? virtio_buf_release_timeout_ms(s) : 0),
         .credit = cpu_to_le32(peer->credit),
@@ -234,11 +236,15 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
     uint64_t handle;
     ssize_t n;
 
-    if (!virtio_buf_consumer_peek(&peer->consumer, &ready)) {
+    if (timer_pending(peer->timer) ||
+        !virtio_buf_consumer_peek(&peer->consumer, &ready)) {
         return 0;
     }
     handle = ready.buffer->handle;
     if (ready.kind == VIRTIO_BUF_READY_ATTACHED) {
+        if (!virtio_buf_inflight_may_send(peer)) {
+            return -ETOOMANYREFS;
+        }
         total = sizeof(attached);
         head.type = cpu_to_le32(VIRTIO_BUF_MSG_ATTACHED);
         head.size = cpu_to_le32(total);
@@ -249,6 +255,7 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
                 virtio_buf_memory_export_size(ready.buffer->memory)),
             .backing = cpu_to_le32(
                 virtio_buf_memory_backing(ready.buffer->memory)),
+            .flags = cpu_to_le32(ready.flags),
         };
         iov[0].iov_base = &attached;
         iov[0].iov_len = total;
@@ -284,12 +291,33 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
         }
     }
     if (ready.kind == VIRTIO_BUF_READY_ATTACHED) {
+        peer->unread_fds++;
         trace_virtio_buf_peer_attached(peer->number, handle);
     } else {
         trace_virtio_buf_peer_update(peer->number, handle, ready.serial, total);
     }
+    peer->send_again_ms = 0;
     virtio_buf_consumer_taken(&peer->consumer);
     return 1;
+}
+
+/*
+ * The kernel, or virtio_buf_inflight_may_send(), takes no more now. It does when
+ * this program, or others of this user, have read; there is no event for that,
+ * and the socket counts as writable meanwhile.
+ */
+static void virtio_buf_peer_send_again(VirtIOBufPeer *peer, int error)
+{
+    virtio_buf_peer_watch_write(peer, false);
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED &&
+        !timer_pending(peer->timer)) {
+        peer->send_again_ms = MIN(MAX(peer->send_again_ms * 2,
+                                      SEND_AGAIN_MIN_MS), SEND_AGAIN_MAX_MS);
+        trace_virtio_buf_peer_send_again(peer->number, error,
+                                         peer->send_again_ms);
+        timer_mod(peer->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                               peer->send_again_ms);
+    }
 }
 
 void virtio_buf_peer_output(VirtIOBufPeer *peer)
@@ -298,10 +326,6 @@ void virtio_buf_peer_output(VirtIOBufPeer *peer)
     int ret;
 
     while (peer->state != VIRTIO_BUF_PEER_CLOSED) {
-        if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED &&
-            timer_pending(peer->timer)) {
-            return;
-        }
         ret = virtio_buf_peer_send_out(peer);
         if (ret == 0 && peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
             ret = virtio_buf_peer_announce(peer) ? 1 :
@@ -324,16 +348,7 @@ void virtio_buf_peer_output(VirtIOBufPeer *peer)
         case -ETOOMANYREFS:
         case -ENOBUFS:
         case -ENOMEM:
-            /*
-             * The kernel's limit of fds in flight is for all processes of this
-             * user: other consumers, or virtual machines, will read theirs. The
-             * socket counts as writable meanwhile.
-             */
-            virtio_buf_peer_watch_write(peer, false);
-            if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
-                timer_mod(peer->timer, SEND_AGAIN_MS +
-                          qemu_clock_get_ms(QEMU_CLOCK_REALTIME));
-            }
+            virtio_buf_peer_send_again(peer, ret);
             return;
         default:
             virtio_buf_peer_close(peer, 0, NULL);

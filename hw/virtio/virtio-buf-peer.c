@@ -29,12 +29,19 @@
 static void virtio_buf_peer_readable(void *opaque);
 static void virtio_buf_peer_writable(void *opaque);
 
+static void virtio_buf_peer_watch(VirtIOBufPeer *peer)
+{
+    qemu_set_fd_handler(peer->fd,
+                        peer->unwritten ? NULL : virtio_buf_peer_readable,
+                        peer->want_write ? virtio_buf_peer_writable : NULL,
+                        peer);
+}
+
 void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on)
 {
     if (peer->want_write != on) {
         peer->want_write = on;
-        qemu_set_fd_handler(peer->fd, virtio_buf_peer_readable,
-                            on ? virtio_buf_peer_writable : NULL, peer);
+        virtio_buf_peer_watch(peer);
     }
 }
 
@@ -55,19 +62,18 @@ void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
         pstrcpy((char *)msg.text, sizeof(msg.text), text);
         g_byte_array_append(peer->out, (uint8_t *)&msg, sizeof(msg));
         virtio_buf_peer_send_out(peer);
-        virtio_buf_server_warn(peer->server, "consumer (pid %d, uid %u)"
+        virtio_buf_server_warn(peer->server, "consumer (pid %d, uid %u, gid %u)"
                                " disconnected: %s", (int)peer->pid,
-                               (unsigned)peer->uid, text);
+                               (unsigned)peer->uid, (unsigned)peer->gid, text);
     }
     qapi_event_send_virtio_buf_consumer_disconnected(
         virtio_buf_server_id(peer->server), peer->number, peer->pid, peer->uid,
         text);
     peer->state = VIRTIO_BUF_PEER_CLOSED;
     peer->want_write = false;
+    peer->unwritten = NULL;
     timer_del(peer->timer);
-    qemu_set_fd_handler(peer->fd, NULL, NULL, NULL);
-    close(peer->fd);
-    peer->fd = -1;
+    virtio_buf_inflight_close(peer);
     qemu_bh_schedule(peer->bh);
 }
 
@@ -166,7 +172,25 @@ static void virtio_buf_peer_overdue(VirtIOBufConsumer *consumer,
                                     uint64_t handle)
 {
     virtio_buf_peer_close(virtio_buf_peer_of(consumer), ETIMEDOUT,
-                          "REMOVE was not answered in time");
+                          "REMOVE was not answered, or an update not released,"
+                          " in time");
+}
+
+static void virtio_buf_peer_lost(VirtIOBufConsumer *consumer,
+                                 VirtIOBufBuffer *buffer, uint64_t serial)
+{
+    struct virtio_buf_msg_release msg = {
+        .buffer = cpu_to_le64(buffer->handle),
+        .serial = cpu_to_le64(serial),
+    };
+
+    virtio_buf_peer_queue(virtio_buf_peer_of(consumer), VIRTIO_BUF_MSG_LOST,
+                          &msg, sizeof(msg), NULL, 0);
+}
+
+static void virtio_buf_peer_writable_again(VirtIOBufConsumer *consumer)
+{
+    qemu_bh_schedule(virtio_buf_peer_of(consumer)->bh);
 }
 
 static void virtio_buf_peer_describe(VirtIOBufConsumer *consumer,
@@ -181,16 +205,20 @@ static void virtio_buf_peer_describe(VirtIOBufConsumer *consumer,
     socket->pid = peer->pid;
     socket->uid = peer->uid;
     socket->gid = peer->gid;
-    socket->queued_bytes = peer->out->len - peer->out_pos;
+    socket->queued_bytes = virtio_buf_peer_backlog(peer);
+    socket->unread_fds = peer->unread_fds;
 }
 
 static const VirtIOBufConsumerOps virtio_buf_peer_ops = {
+    .needs_fd = true,
     .buffer = virtio_buf_peer_buffer,
     .properties = virtio_buf_peer_properties,
     .ready = virtio_buf_peer_ready,
     .remove = virtio_buf_peer_remove,
     .reset = virtio_buf_peer_reset,
     .overdue = virtio_buf_peer_overdue,
+    .lost = virtio_buf_peer_lost,
+    .writable = virtio_buf_peer_writable_again,
     .describe = virtio_buf_peer_describe,
 };
 
@@ -280,6 +308,12 @@ virtio_buf_peer_on_subscribe(VirtIOBufPeer *peer,
             virtio_buf_peer_fault(peer, "SUBSCRIBE has a bad application");
             return;
         }
+        if (!virtio_buf_server_allows_application(peer->server,
+                                                  (const char *)name)) {
+            virtio_buf_peer_close(peer, EACCES, "SUBSCRIBE to an application"
+                                  " that is not one of the server's");
+            return;
+        }
         g_hash_table_add(consumer->applications, g_strdup((const char *)name));
     }
     records = name;
@@ -288,6 +322,11 @@ virtio_buf_peer_on_subscribe(VirtIOBufPeer *peer,
         return;
     }
 
+    if (consumer->all && peer->server->applications) {
+        consumer->all = false;
+        g_hash_table_unref(consumer->applications);
+        consumer->applications = g_hash_table_ref(peer->server->applications);
+    }
     consumer->properties = g_memdup2(records, property_bytes);
     consumer->property_bytes = property_bytes;
     consumer->flags = flags & VIRTIO_BUF_SUBSCRIBE_WRITER ?
@@ -377,6 +416,38 @@ static void virtio_buf_peer_on_release(VirtIOBufPeer *peer,
     }
 }
 
+static void virtio_buf_peer_on_written(VirtIOBufPeer *peer,
+                                       const struct virtio_buf_msg_written *msg)
+{
+    VirtIOBufAttachment *attachment =
+        virtio_buf_attachment_find(&peer->consumer, le64_to_cpu(msg->buffer));
+    size_t at = offsetof(struct virtio_buf_msg_written, frame);
+    int ret = 0;
+
+    if (attachment) {
+        ret = virtio_buf_written(attachment, (const uint8_t *)msg + at,
+                                 le32_to_cpu(msg->msg.size) - at);
+    }
+    switch (ret) {
+    case 0:
+        break;
+    case -EAGAIN:
+        peer->unwritten = msg;
+        break;
+    case -EPERM:
+        virtio_buf_peer_fault(peer, "WRITTEN by a consumer that is not the"
+                              " writer, or does not own the contents");
+        break;
+    case -EINVAL:
+        virtio_buf_peer_fault(peer, "WRITTEN with a bad frame, an old serial or"
+                              " more properties than max-property-bytes");
+        break;
+    default:
+        virtio_buf_peer_close(peer, -ret, "No memory for WRITTEN");
+        break;
+    }
+}
+
 static void virtio_buf_peer_message(VirtIOBufPeer *peer,
                                     const struct virtio_buf_msg *msg)
 {
@@ -399,10 +470,6 @@ static void virtio_buf_peer_message(VirtIOBufPeer *peer,
         virtio_buf_peer_fault(peer, "The second message is not SUBSCRIBE");
         return;
     }
-    if (type == VIRTIO_BUF_MSG_WRITTEN) {
-        virtio_buf_peer_close(peer, EOPNOTSUPP, "WRITTEN is not supported");
-        return;
-    }
     if (!peer->consumer.device) {
         /* Late news about the buffers of a device that is gone */
         return;
@@ -418,10 +485,25 @@ static void virtio_buf_peer_message(VirtIOBufPeer *peer,
     case VIRTIO_BUF_MSG_RELEASE:
         virtio_buf_peer_on_release(peer, (const void *)msg);
         break;
+    case VIRTIO_BUF_MSG_WRITTEN:
+        virtio_buf_peer_on_written(peer, (const void *)msg);
+        break;
     default:
         virtio_buf_peer_fault(peer, "Only servers send this message");
         break;
     }
+}
+
+/* Whether messages can be read now: the last one is done with */
+static bool virtio_buf_peer_goes_on(VirtIOBufPeer *peer)
+{
+    if (peer->unwritten) {
+        virtio_buf_peer_on_written(peer, g_steal_pointer(&peer->unwritten));
+        if (!peer->unwritten && peer->state != VIRTIO_BUF_PEER_CLOSED) {
+            virtio_buf_peer_watch(peer);
+        }
+    }
+    return !peer->unwritten && peer->state != VIRTIO_BUF_PEER_CLOSED;
 }
 
 static void virtio_buf_peer_input(VirtIOBufPeer *peer)
@@ -429,6 +511,9 @@ static void virtio_buf_peer_input(VirtIOBufPeer *peer)
     const struct virtio_buf_msg *msg;
     int ret, i;
 
+    if (!virtio_buf_peer_goes_on(peer)) {
+        return;
+    }
     peer->read_more = false;
     for (i = 0; i < MESSAGES_PER_WAKE_UP; i++) {
         ret = virtio_buf_reader_next(&peer->reader, peer->fd, false, &msg,
@@ -447,6 +532,10 @@ static void virtio_buf_peer_input(VirtIOBufPeer *peer)
         if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
             return;
         }
+        if (peer->unwritten) {
+            virtio_buf_peer_watch(peer);
+            return;
+        }
     }
     /* The reader may have whole messages: the socket does not tell of them */
     peer->read_more = true;
@@ -463,7 +552,12 @@ static void virtio_buf_peer_readable(void *opaque)
 
 static void virtio_buf_peer_writable(void *opaque)
 {
-    virtio_buf_peer_output(opaque);
+    VirtIOBufPeer *peer = opaque;
+
+    if (peer->unwritten) {
+        virtio_buf_peer_input(peer);
+    }
+    virtio_buf_peer_output(peer);
 }
 
 static void virtio_buf_peer_bh(void *opaque)
@@ -474,7 +568,7 @@ static void virtio_buf_peer_bh(void *opaque)
         virtio_buf_peer_free(peer);
         return;
     }
-    if (peer->read_more) {
+    if (peer->read_more || peer->unwritten) {
         virtio_buf_peer_input(peer);
     }
     virtio_buf_peer_output(peer);
@@ -536,7 +630,7 @@ void virtio_buf_peer_new(VirtIOBufServer *server, int fd,
     QTAILQ_INIT(&peer->unannounced);
     QLIST_INSERT_HEAD(&server->peers, peer, next);
     server->peer_count++;
-    trace_virtio_buf_peer_new(peer->number, peer->pid, peer->uid);
+    trace_virtio_buf_peer_new(peer->number, cred->pid, cred->uid, cred->gid);
     qapi_event_send_virtio_buf_consumer_connected(
         virtio_buf_server_id(server), peer->number, peer->pid, peer->uid,
         peer->gid);

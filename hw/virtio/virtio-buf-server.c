@@ -2,16 +2,17 @@
 /*
  * virtio-buf: the socket where programs of the host consume buffers
  *
- * -object virtio-buf-server owns a listening unix socket, its limits and the
- * connected consumers (virtio-buf-peer.c); a device links to it. The link is
- * the device's: consumers stay connected while devices come and go.
+ * -object virtio-buf-server owns a listening unix socket, its limits
+ * (virtio-buf-server-options.c) and the connected consumers (virtio-buf-peer.c);
+ * a device links to it. The link is the device's: consumers stay connected while
+ * devices come and go.
  *
  * Invariants: the listening fd is open and watched from complete() until the
  * object or QEMU ends, except while accept() lacks a resource; a socket file
  * that is not ours is never removed, and ours is, if it still is ours.
  *
- * Main loop, BQL. Whoever can open the socket is a consumer: the socket file's
- * mode is the access control; what consumers send is hostile.
+ * Main loop, BQL. Whoever can open the socket, and has one of the allowed uids,
+ * is a consumer; what consumers send is hostile.
  */
 #include "qemu/osdep.h"
 #include <sys/un.h>
@@ -21,7 +22,6 @@
 #include "qemu/module.h"
 #include "qemu/sockets.h"
 #include "qapi/error.h"
-#include "qapi/visitor.h"
 #include "qom/object_interfaces.h"
 #include "monitor/monitor.h"
 #include "system/system.h"
@@ -75,6 +75,25 @@ static void virtio_buf_server_accept_again(void *opaque)
     virtio_buf_server_watch(opaque, true);
 }
 
+/* Nothing that it sends is read */
+static void virtio_buf_server_turn_away(VirtIOBufServer *server, int fd,
+                                        const struct ucred *cred,
+                                        uint32_t error, const char *why)
+{
+    virtio_buf_server_warn(server, "consumer (pid %d, uid %u, gid %u) turned"
+                           " away: %s", (int)cred->pid, (unsigned)cred->uid,
+                           (unsigned)cred->gid, why);
+    virtio_buf_peer_turn_away(fd, error, why);
+    close(fd);
+}
+
+/* A connection takes its place until it has no unread descriptor */
+static bool virtio_buf_server_has_room(VirtIOBufServer *server)
+{
+    virtio_buf_inflight_poll(server);
+    return server->peer_count + server->draining_count < server->max_consumers;
+}
+
 static void virtio_buf_server_accept(void *opaque)
 {
     VirtIOBufServer *server = opaque;
@@ -99,19 +118,18 @@ static void virtio_buf_server_accept(void *opaque)
         return;
     }
     getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len);
-    trace_virtio_buf_server_accept(server, fd, cred.pid, cred.uid);
+    trace_virtio_buf_server_accept(server, fd, cred.pid, cred.uid, cred.gid);
 
-    if (server->peer_count >= server->max_consumers) {
-        virtio_buf_server_warn(server, "consumer (pid %d, uid %u) turned away:"
-                               " there are max-consumers=%" PRIu32 " already",
-                               (int)cred.pid, (unsigned)cred.uid,
-                               server->max_consumers);
-        virtio_buf_peer_turn_away(fd, EUSERS,
-                                  "The server has its max-consumers already");
-        close(fd);
-        return;
+    if (!virtio_buf_server_allows_uid(server, cred.uid)) {
+        virtio_buf_server_turn_away(server, fd, &cred, EACCES,
+                                    "This user is not one of the server's"
+                                    " uids");
+    } else if (!virtio_buf_server_has_room(server)) {
+        virtio_buf_server_turn_away(server, fd, &cred, EUSERS,
+                                    "The server has its max-consumers already");
+    } else {
+        virtio_buf_peer_new(server, fd, &cred);
     }
-    virtio_buf_peer_new(server, fd, &cred);
 }
 
 /*
@@ -351,108 +369,15 @@ static bool virtio_buf_server_can_be_deleted(UserCreatable *uc)
     return !VIRTIO_BUF_SERVER(uc)->device;
 }
 
-static bool virtio_buf_server_settable(VirtIOBufServer *server,
-                                       const char *name, Error **errp)
-{
-    if (server->listener >= 0) {
-        error_setg(errp, "'%s' cannot be changed any more", name);
-        return false;
-    }
-    return true;
-}
-
-static void virtio_buf_server_set_path(Object *obj, const char *value,
-                                       Error **errp)
-{
-    VirtIOBufServer *server = VIRTIO_BUF_SERVER(obj);
-
-    if (virtio_buf_server_settable(server, "path", errp)) {
-        g_free(server->path);
-        server->path = g_strdup(value);
-    }
-}
-
-static char *virtio_buf_server_get_path(Object *obj, Error **errp)
-{
-    return g_strdup(VIRTIO_BUF_SERVER(obj)->path);
-}
-
-static void virtio_buf_server_set_fd(Object *obj, const char *value,
-                                     Error **errp)
-{
-    VirtIOBufServer *server = VIRTIO_BUF_SERVER(obj);
-
-    if (virtio_buf_server_settable(server, "fd", errp)) {
-        g_free(server->fd_name);
-        server->fd_name = g_strdup(value);
-    }
-}
-
-/* The numbers, all of them uint32_t from 1 to a maximum */
-typedef struct VirtIOBufServerNumber {
-    const char *name;
-    size_t offset;
-    uint32_t max;
-    uint32_t preset;
-    const char *description;
-} VirtIOBufServerNumber;
-
-static const VirtIOBufServerNumber virtio_buf_server_numbers[] = {
-    { "max-consumers", offsetof(VirtIOBufServer, max_consumers), 1024, 16,
-      "Consumers that may be connected at the same time" },
-    { "max-attached", offsetof(VirtIOBufServer, max_attached), 65536, 64,
-      "Buffers that one consumer may have attached at the same time" },
-    { "hold", offsetof(VirtIOBufServer, hold), 65536, 1,
-      "Updates of one LATEST stream that a consumer may hold" },
-    { "handshake-timeout", offsetof(VirtIOBufServer, handshake_timeout_ms),
-      24 * 60 * 60 * 1000, 10000,
-      "Milliseconds until a consumer must have subscribed" },
-};
-
-static void virtio_buf_server_get_number(Object *obj, Visitor *v,
-                                         const char *name, void *opaque,
-                                         Error **errp)
-{
-    const VirtIOBufServerNumber *number = opaque;
-    uint32_t *field = (void *)((char *)obj + number->offset);
-    uint32_t value = *field;
-
-    visit_type_uint32(v, name, &value, errp);
-}
-
-static void virtio_buf_server_set_number(Object *obj, Visitor *v,
-                                         const char *name, void *opaque,
-                                         Error **errp)
-{
-    const VirtIOBufServerNumber *number = opaque;
-    uint32_t *field = (void *)((char *)obj + number->offset);
-    uint32_t value;
-
-    if (!virtio_buf_server_settable(VIRTIO_BUF_SERVER(obj), name, errp) ||
-        !visit_type_uint32(v, name, &value, errp)) {
-        return;
-    }
-    if (value < 1 || value > number->max) {
-        error_setg(errp, "'%s' is %" PRIu32 ": it has to be 1 to %" PRIu32,
-                   name, value, number->max);
-        return;
-    }
-    *field = value;
-}
-
 static void virtio_buf_server_init(Object *obj)
 {
     VirtIOBufServer *server = VIRTIO_BUF_SERVER(obj);
-    size_t i;
 
-    for (i = 0; i < ARRAY_SIZE(virtio_buf_server_numbers); i++) {
-        const VirtIOBufServerNumber *number = &virtio_buf_server_numbers[i];
-
-        *(uint32_t *)((char *)obj + number->offset) = number->preset;
-    }
+    virtio_buf_server_init_options(server);
     server->listener = -1;
     server->accept_again = timer_new_ms(QEMU_CLOCK_REALTIME,
                                         virtio_buf_server_accept_again, server);
+    virtio_buf_inflight_init(server);
     QLIST_INIT(&server->peers);
 }
 
@@ -464,36 +389,19 @@ static void virtio_buf_server_finalize(Object *obj)
     while (!QLIST_EMPTY(&server->peers)) {
         virtio_buf_peer_free(QLIST_FIRST(&server->peers));
     }
+    virtio_buf_inflight_cleanup(server);
     timer_free(server->accept_again);
-    g_free(server->path);
-    g_free(server->fd_name);
+    virtio_buf_server_free_options(server);
 }
 
 static void virtio_buf_server_class_init(ObjectClass *oc, void *data)
 {
     UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
-    size_t i;
 
     ucc->complete = virtio_buf_server_complete;
     ucc->can_be_deleted = virtio_buf_server_can_be_deleted;
 
-    object_class_property_add_str(oc, "path", virtio_buf_server_get_path,
-                                  virtio_buf_server_set_path);
-    object_class_property_set_description(oc, "path",
-        "Unix socket to listen on");
-    object_class_property_add_str(oc, "fd", NULL, virtio_buf_server_set_fd);
-    object_class_property_set_description(oc, "fd",
-        "Listening unix socket, inherited or from getfd");
-    for (i = 0; i < ARRAY_SIZE(virtio_buf_server_numbers); i++) {
-        const VirtIOBufServerNumber *number = &virtio_buf_server_numbers[i];
-
-        object_class_property_add(oc, number->name, "uint32",
-                                  virtio_buf_server_get_number,
-                                  virtio_buf_server_set_number, NULL,
-                                  (void *)number);
-        object_class_property_set_description(oc, number->name,
-                                              number->description);
-    }
+    virtio_buf_server_add_options(oc);
 }
 
 static const TypeInfo virtio_buf_server_info = {

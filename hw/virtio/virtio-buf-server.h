@@ -7,6 +7,7 @@
 #ifndef HW_VIRTIO_BUF_SERVER_H
 #define HW_VIRTIO_BUF_SERVER_H
 
+#include <sys/socket.h>
 #include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "hw/virtio/virtio-buf.h"
@@ -42,9 +43,13 @@ struct VirtIOBufPeer {
     bool want_write;                /* the socket's buffer is full */
     QEMUBH *bh;
     QEMUTimer *timer;               /* handshake; later: sending again */
+    uint32_t send_again_ms;         /* for how long it waited the last time */
+    uint32_t unread_fds;            /* see virtio_buf_inflight_may_send() */
 
     struct virtio_buf_reader reader;
     bool read_more;                 /* @reader may have a message left */
+    /* Has to be written back later; nothing else is read before; or NULL */
+    const struct virtio_buf_msg_written *unwritten;
 
     GByteArray *out;                /* control messages, and cut off rests */
     size_t out_pos;                 /* sent up to there */
@@ -65,6 +70,8 @@ struct VirtIOBufServer {
     /* Constant once the object is complete */
     char *path;
     char *fd_name;
+    GHashTable *applications;       /* set of char *, allowed; NULL: all */
+    GHashTable *uids;               /* set of uid_t, allowed; NULL: all */
     uint32_t max_consumers;
     uint32_t max_attached;          /* of one consumer */
     uint32_t hold;                  /* updates of one LATEST stream */
@@ -82,6 +89,10 @@ struct VirtIOBufServer {
     uint32_t peer_count;
     uint64_t peers_ever;
 
+    QLIST_HEAD(, VirtIOBufDraining) draining;
+    uint32_t draining_count;
+    QEMUTimer *drain;
+
     int64_t warned_ms;              /* when the log got its last line */
     uint64_t warnings_hidden;       /* since then */
 };
@@ -92,6 +103,37 @@ const char *virtio_buf_server_id(VirtIOBufServer *server);
 /* One line in the log, at most one per second; the others are counted */
 void virtio_buf_server_warn(VirtIOBufServer *server, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
+
+/*
+ * Options: hw/virtio/virtio-buf-server-options.c
+ */
+
+void virtio_buf_server_add_options(ObjectClass *oc);
+void virtio_buf_server_init_options(VirtIOBufServer *server);
+void virtio_buf_server_free_options(VirtIOBufServer *server);
+bool virtio_buf_server_allows_uid(const VirtIOBufServer *server, uid_t uid);
+/* @name is NUL-terminated */
+bool virtio_buf_server_allows_application(const VirtIOBufServer *server,
+                                          const char *name);
+
+/*
+ * Descriptors that were sent and not read: hw/virtio/virtio-buf-inflight.c
+ */
+
+void virtio_buf_inflight_init(VirtIOBufServer *server);
+void virtio_buf_inflight_cleanup(VirtIOBufServer *server);
+
+/*
+ * Whether @peer may be sent one more descriptor now. The caller counts those
+ * it sends in @peer->unread_fds, which is set to 0 when all have been read.
+ */
+bool virtio_buf_inflight_may_send(VirtIOBufPeer *peer);
+
+/* Ends the connection, now or when what was sent has been read */
+void virtio_buf_inflight_close(VirtIOBufPeer *peer);
+
+/* Closes the ended connections in which nothing is unread any more */
+void virtio_buf_inflight_poll(VirtIOBufServer *server);
 
 /**
  * virtio_buf_peer_new: somebody has connected
@@ -142,6 +184,9 @@ void virtio_buf_peer_queue(VirtIOBufPeer *peer, uint32_t type,
                            const void *more, size_t more_size);
 void virtio_buf_peer_queue_hello(VirtIOBufPeer *peer);
 void virtio_buf_peer_queue_device(VirtIOBufPeer *peer, bool present);
+
+/* Bytes that are queued and not sent */
+size_t virtio_buf_peer_backlog(const VirtIOBufPeer *peer);
 
 /* Sends queued bytes; 0 when all are out, -EAGAIN, or -errno */
 int virtio_buf_peer_send_out(VirtIOBufPeer *peer);
