@@ -72,11 +72,6 @@ void virtio_buf_drop_owner(VirtIOBufBuffer *buffer)
     }
 }
 
-bool virtio_buf_may_take(const VirtIOBufAttachment *att)
-{
-    return att->holding->held < MAX(att->consumer->hold, 1);
-}
-
 void virtio_buf_skip_update(VirtIOBufAttachment *att)
 {
     if (!att->pending) {
@@ -84,32 +79,12 @@ void virtio_buf_skip_update(VirtIOBufAttachment *att)
     }
     att->pending = false;
     unqueue_update(att);
+    virtio_buf_hold_end(att);
     if (att->holding->waiting == att) {
         att->holding->waiting = NULL;
     }
     if (virtio_buf_hands_off(att->buffer)) {
         virtio_buf_drop_owner(att->buffer);
-    }
-}
-
-/* @att's consumer does not read the update any more that it has taken */
-static void give_back(VirtIOBufAttachment *att)
-{
-    VirtIOBufAttachment *waiting;
-
-    if (!att->taken) {
-        return;
-    }
-    att->taken = false;
-    trace_virtio_buf_release(att->consumer->id, att->buffer->handle,
-                             att->buffer->serial);
-    virtio_buf_drop_owner(att->buffer);
-    if (att->buffer->mode == VIRTIO_BUF_MODE_LATEST) {
-        att->holding->held--;
-        waiting = att->holding->waiting;
-        if (waiting && virtio_buf_may_take(waiting)) {
-            virtio_buf_queue_update(waiting);
-        }
     }
 }
 
@@ -133,7 +108,8 @@ static void withdraw(VirtIOBufAttachment *att)
         return;
     }
     virtio_buf_skip_update(att);
-    give_back(att);
+    virtio_buf_give_back(att);
+    virtio_buf_forgive(att);
     att->late = false;
     if (!--att->holding->attachments) {
         g_hash_table_remove(att->consumer->streams, att->buffer->stream);
@@ -152,14 +128,20 @@ static void attachment_free(VirtIOBufAttachment *att)
     }
     g_hash_table_remove(consumer->attachments, &att->buffer->handle);
     QLIST_REMOVE(att, next);
+    if (att->buffer->writer == att) {
+        att->buffer->writer = NULL;
+    }
     att->buffer->attachment_count--;
+    if (consumer->ops->needs_fd) {
+        att->buffer->fd_attachment_count--;
+    }
     g_free(att);
 }
 
 void virtio_buf_unexport_unused(VirtIOBufBuffer *buffer)
 {
-    if (!buffer->attachment_count && !buffer->refreshing &&
-        virtio_buf_memory_exported(buffer->memory)) {
+    if (!buffer->fd_attachment_count && !buffer->refreshing &&
+        !buffer->writing.serial && virtio_buf_memory_exported(buffer->memory)) {
         virtio_buf_memory_unexport(buffer->memory);
     }
 }
@@ -254,7 +236,7 @@ static void check_backing(VirtIOBufBuffer *buffer)
     }
 }
 
-static int export_memory(VirtIOBufBuffer *buffer)
+int virtio_buf_export(VirtIOBufBuffer *buffer)
 {
     bool exported = virtio_buf_memory_exported(buffer->memory);
     int fd = virtio_buf_memory_export(buffer->memory);
@@ -271,17 +253,26 @@ int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                       uint32_t flags)
 {
     VirtIOBufAttachment *att;
-    int fd;
+    int fd = -1;
 
     if (virtio_buf_attachment_find(consumer, buffer->handle)) {
         return -EALREADY;
     }
     if (flags & VIRTIO_BUF_ATTACH_WRITER) {
-        return -EACCES;
+        /* What it writes comes back from the memory that it was given */
+        if (buffer->access != VIRTIO_BUF_ACCESS_WRITER ||
+            !consumer->ops->needs_fd) {
+            return -EACCES;
+        }
+        if (buffer->writer) {
+            return -EBUSY;
+        }
     }
-    fd = export_memory(buffer);
+    if (consumer->ops->needs_fd) {
+        fd = virtio_buf_export(buffer);
+    }
     trace_virtio_buf_attach(consumer->id, buffer->handle, fd);
-    if (fd < 0) {
+    if (consumer->ops->needs_fd && fd < 0) {
         return fd == -ENFILE ? -EMFILE : fd == -EMFILE ? fd : -ENOMEM;
     }
 
@@ -291,10 +282,16 @@ int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
     att->holding = holding_get(consumer, buffer->stream);
     g_hash_table_insert(consumer->attachments, &buffer->handle, att);
     QLIST_INSERT_HEAD(&buffer->attachments, att, next);
+    if (flags & VIRTIO_BUF_ATTACH_WRITER) {
+        buffer->writer = att;
+    }
     buffer->attachment_count++;
     buffer->device->counters.attached++;
     virtio_buf_news(buffer, VIRTIO_BUF_EVENT_CONSUMERS);
-    queue_announcement(att);
+    if (consumer->ops->needs_fd) {
+        buffer->fd_attachment_count++;
+        queue_announcement(att);
+    }
 
     virtio_buf_update_late(att);
     return 0;
@@ -316,14 +313,23 @@ void virtio_buf_detach(VirtIOBufAttachment *att)
     }
 }
 
+bool virtio_buf_read(const VirtIOBufAttachment *att, uint64_t offset,
+                     void *dest, uint64_t len)
+{
+    return virtio_buf_memory_read(att->buffer->memory, offset, dest, len);
+}
+
 bool virtio_buf_release(VirtIOBufAttachment *att, uint64_t serial)
 {
     if (serial > att->taken_serial) {
         return false;
     }
-    if (att->taken && serial == att->taken_serial) {
-        att->consumer->counters.released++;
-        give_back(att);
+    if (serial == att->taken_serial) {
+        if (att->taken) {
+            att->consumer->counters.released++;
+        }
+        virtio_buf_give_back(att);
+        virtio_buf_forgive(att);
     }
     return true;
 }
@@ -337,10 +343,13 @@ bool virtio_buf_consumer_peek(VirtIOBufConsumer *consumer,
     if (!consumer->device) {
         return false;
     }
+    consumer->asleep = false;
 
     att = QTAILQ_FIRST(&consumer->announcements);
     if (att) {
         ready->kind = VIRTIO_BUF_READY_ATTACHED;
+        ready->flags = att->buffer->writer == att ?
+                       VIRTIO_BUF_ATTACH_WRITER : 0;
         ready->fd = virtio_buf_memory_export(att->buffer->memory);
         ready->buffer = att->buffer;
         ready->attachment = att;
@@ -381,6 +390,7 @@ void virtio_buf_consumer_taken(VirtIOBufConsumer *consumer)
     att->taken_serial = att->buffer->serial;
     if (virtio_buf_hands_off(att->buffer)) {
         att->taken = true;
+        virtio_buf_hold_begin(att);
     }
     if (att->holding->waiting == att) {
         att->holding->waiting = NULL;
@@ -404,6 +414,7 @@ void virtio_buf_retract(VirtIOBufBuffer *buffer)
     VirtIOBufConsumer *consumer;
 
     virtio_buf_update_cancel(buffer);
+    virtio_buf_write_back_cancel(buffer);
     QTAILQ_FOREACH(consumer, &buffer->device->consumers, next) {
         VirtIOBufAttachment *att = virtio_buf_attachment_find(consumer,
                                                               buffer->handle);

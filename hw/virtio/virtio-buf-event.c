@@ -54,11 +54,43 @@ void virtio_buf_forget_news(VirtIOBufBuffer *buffer)
     }
 }
 
-static void take_event(VirtIOBufBuffer *buffer, struct virtio_buf_event *event)
+/* What the guest is to see of a frame: in two pieces, or in one */
+typedef struct FramePieces {
+    struct virtio_buf_frame head;
+    struct iovec iov[2];
+    size_t size;
+} FramePieces;
+
+static void written_frame(const VirtIOBufBuffer *buffer, FramePieces *pieces)
+{
+    const VirtIOBufFrame *frame = &buffer->written;
+
+    *pieces = (FramePieces) {};
+    if (!(buffer->news & VIRTIO_BUF_EVENT_WRITTEN)) {
+        return;
+    }
+    pieces->iov[0] = (struct iovec) { frame->bytes, frame->size };
+    if (frame->full) {
+        memcpy(&pieces->head, frame->bytes, sizeof(pieces->head));
+        pieces->head.rect_count = 0;
+        pieces->head.span_count = 0;
+        pieces->iov[0] = (struct iovec) {
+            &pieces->head, sizeof(pieces->head),
+        };
+        pieces->iov[1] = (struct iovec) {
+            frame->bytes + frame->size - frame->property_bytes,
+            frame->property_bytes,
+        };
+    }
+    pieces->size = pieces->iov[0].iov_len + pieces->iov[1].iov_len;
+}
+
+static void take_event(VirtIOBufBuffer *buffer, struct virtio_buf_event *event,
+                       size_t size)
 {
     *event = (struct virtio_buf_event) {
         .buffer_id = cpu_to_le64(buffer->id),
-        .size = cpu_to_le32(sizeof(*event)),
+        .size = cpu_to_le32(size),
         .flags = cpu_to_le32(buffer->news),
         .released = cpu_to_le64(buffer->released),
         .consumers = cpu_to_le32(buffer->attachment_count),
@@ -80,12 +112,24 @@ size_t virtio_buf_get_events(VirtIOBuf *s, const struct iovec *in,
     size_t size = sizeof(response);
     struct virtio_buf_event event;
     VirtIOBufBuffer *buffer;
+    FramePieces frame;
     uint32_t count = 0;
 
-    while ((buffer = QTAILQ_FIRST(&s->with_news)) &&
-           room - size >= sizeof(event)) {
-        take_event(buffer, &event);
-        size += iov_from_buf(in, in_count, size, &event, sizeof(event));
+    while ((buffer = QTAILQ_FIRST(&s->with_news))) {
+        size_t at = size + sizeof(event);
+
+        written_frame(buffer, &frame);
+        if (room - size < sizeof(event) + frame.size) {
+            break;
+        }
+        for (unsigned i = 0; i < ARRAY_SIZE(frame.iov); i++) {
+            at += iov_from_buf(in, in_count, at, frame.iov[i].iov_base,
+                               frame.iov[i].iov_len);
+        }
+        /* Frees what is FREED, the frame too */
+        take_event(buffer, &event, sizeof(event) + frame.size);
+        iov_from_buf(in, in_count, size, &event, sizeof(event));
+        size = at;
         count++;
     }
     s->drained = !buffer;
