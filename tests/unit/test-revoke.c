@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Tests of virtio-buf-revoke.c with a real memfd for guest RAM, and a pipe for
- * whoever holds a page of it: vmsplice() refers to pages, as a dma-buf does. What
- * can be in the way is as the test says.
+ * whoever holds a page of it: vmsplice() refers to pages, as a dma-buf does.
+ * What can be in the way is as the test says.
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"

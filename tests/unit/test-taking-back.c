@@ -65,6 +65,11 @@ void timer_del(QEMUTimer *timer)
     timer->expires = -1;
 }
 
+bool timer_pending(QEMUTimer *timer)
+{
+    return timer->expires >= 0;
+}
+
 void timer_free(QEMUTimer *timer)
 {
     timers--;
@@ -238,6 +243,20 @@ bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
     return true;
 }
 
+bool virtio_buf_memory_write_back(VirtIOBufMemory *memory,
+                                  const struct virtio_buf_span *spans,
+                                  uint32_t span_count, uint64_t data_offset,
+                                  uint64_t data_size,
+                                  void (*done)(void *opaque), void *opaque)
+{
+    return true;
+}
+
+void virtio_buf_memory_stop_write_back(VirtIOBufMemory *memory)
+{
+    CHECK(!"nothing is under way");
+}
+
 bool virtio_buf_memory_revoke(VirtIOBufMemory **list, size_t count)
 {
     bool all = true;
@@ -390,6 +409,7 @@ static void setup(void)
     device.pool = (VirtIOBufMemoryPool *)&pools;
     QTAILQ_INIT(&device.consumers);
     virtio_buf_buffers_init(&device);
+    virtio_buf_hold_init(&device);
     consumer.ops = &ops;
     consumer.all = true;
     attaches = lets_go = true;
@@ -401,6 +421,7 @@ static void teardown(void)
 {
     virtio_buf_consumer_remove(&consumer);
     virtio_buf_buffers_cleanup(&device);
+    virtio_buf_hold_cleanup(&device);
     CHECK_INT(memories_alive, ==, 0);
     CHECK_INT(timers, ==, 0);
     CHECK_INT(pools, ==, 0);
@@ -702,6 +723,7 @@ TEST(quarantine_outlives_the_device)
     memories[0].revocable = false;
     virtio_buf_consumer_remove(&consumer);
     virtio_buf_buffers_cleanup(&device);
+    virtio_buf_hold_cleanup(&device);
     CHECK_INT(transport.parent_obj.references, ==, 1);
     CHECK_INT(pools, ==, 1);
     advance_to(60000);
