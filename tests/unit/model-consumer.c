@@ -5,6 +5,7 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/timer.h"
+#include "system/runstate.h"
 #include "harness.h"
 #include "model-consumer.h"
 
@@ -38,6 +39,12 @@ int virtio_buf_memory_export(VirtIOBufMemory *memory)
 bool virtio_buf_memory_exported(const VirtIOBufMemory *memory)
 {
     return memory->exported;
+}
+
+bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len)
+{
+    return false;
 }
 
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)
@@ -98,6 +105,58 @@ static int64_t host_time;
 int64_t qemu_clock_get_ns(QEMUClockType type)
 {
     return ++host_time;
+}
+
+static int64_t now_ms;
+static QEMUTimer hold_timer = { .expires = -1 };
+
+int64_t qemu_clock_get_ms(QEMUClockType type)
+{
+    CHECK_INT(type, ==, QEMU_CLOCK_VIRTUAL);
+    return now_ms;
+}
+
+QEMUTimer *timer_new_ms(QEMUClockType type, void (*cb)(void *opaque),
+                        void *opaque)
+{
+    CHECK_INT(type, ==, QEMU_CLOCK_VIRTUAL);
+    hold_timer = (QEMUTimer) { .cb = cb, .opaque = opaque, .expires = -1 };
+    return &hold_timer;
+}
+
+void timer_mod(QEMUTimer *timer, int64_t expires)
+{
+    CHECK(expires > now_ms);
+    timer->expires = expires;
+}
+
+bool timer_pending(QEMUTimer *timer)
+{
+    return timer->expires >= 0;
+}
+
+void timer_free(QEMUTimer *timer)
+{
+    timer->expires = -1;
+}
+
+bool runstate_is_running(void)
+{
+    return true;
+}
+
+bool virtio_buf_memory_write_back(VirtIOBufMemory *memory,
+                                  const struct virtio_buf_span *spans,
+                                  uint32_t span_count, uint64_t data_offset,
+                                  uint64_t data_size,
+                                  void (*done)(void *opaque), void *opaque)
+{
+    return true;
+}
+
+void virtio_buf_memory_stop_write_back(VirtIOBufMemory *memory)
+{
+    CHECK(!"nothing is under way");
 }
 
 void virtio_buf_news(VirtIOBufBuffer *buffer, uint32_t flags)
@@ -161,6 +220,7 @@ static void view_free(void *opaque)
 static void view_detached(View *view)
 {
     view->attach_asked = view->attached = view->unknown = false;
+    view->lost = false;
     view->pending = view->taken = view->seen = 0;
 }
 
@@ -220,6 +280,7 @@ static void fake_remove(VirtIOBufConsumer *c, VirtIOBufBuffer *b,
     View *view = view_of(fake, (Buffer *)b);
 
     CHECK((attachment != NULL) == view->attached);
+    look_for_published();
     view->removed = true;
     view->pending = view->taken = 0;
     if (!attachment || chance(50)) {
@@ -230,11 +291,51 @@ static void fake_remove(VirtIOBufConsumer *c, VirtIOBufBuffer *b,
     }
 }
 
+static void stream_passes(Fake *fake, VirtIOBufStream *stream)
+{
+    for (int i = 0; i < BUFFERS; i++) {
+        View *view = buffers[i] ? view_of(fake, buffers[i]) : NULL;
+
+        if (view && buffers[i]->b.stream == stream) {
+            view->pending = 0;
+        }
+    }
+}
+
+static void fake_lost(VirtIOBufConsumer *c, VirtIOBufBuffer *b,
+                      uint64_t serial)
+{
+    Fake *fake = (Fake *)c;
+    View *view = view_of(fake, (Buffer *)b);
+
+    CHECK_INT(b->mode, ==, VIRTIO_BUF_MODE_LATEST);
+    CHECK_INT(view->taken, ==, serial);
+    CHECK(now_ms >= view->since + HOLD_TIMEOUT);
+    view->taken = 0;
+    view->lost = true;
+    stream_passes(fake, b->stream);
+}
+
+static void fake_overdue(VirtIOBufConsumer *c, uint64_t handle)
+{
+    Fake *fake = (Fake *)c;
+    View *view = g_hash_table_lookup(fake->views, &handle);
+
+    CHECK_INT(view->buffer->b.mode, ==, VIRTIO_BUF_MODE_EVERY);
+    CHECK(view->taken || view->pending);
+    CHECK(now_ms >= view->since + HOLD_TIMEOUT);
+    CHECK(!virtio_buf_attachment_find(c, handle));
+    view_detached(view);
+}
+
 static const VirtIOBufConsumerOps fake_ops = {
+    .needs_fd = true,
     .buffer = fake_buffer,
     .properties = fake_properties,
     .ready = fake_ready,
     .remove = fake_remove,
+    .lost = fake_lost,
+    .overdue = fake_overdue,
 };
 
 /* The serial of the last update up to @serial that wrote the cell */
@@ -345,6 +446,8 @@ static void fake_take_update(Fake *fake, const VirtIOBufReady *ready)
         fake->stream_seen[b->stream - streams] = frame.serial;
         view->pending = 0;
         view->taken = frame.serial;
+        view->since = now_ms;
+        CHECK(!view->lost);
         if (b->mode == VIRTIO_BUF_MODE_LATEST) {
             CHECK(held_of_stream(fake, b->stream) <= fake->c.hold);
         }
@@ -389,6 +492,18 @@ void fake_take(Fake *fake)
     look_whether_empty(fake);
 }
 
+static bool has_lost(Fake *fake, VirtIOBufStream *stream)
+{
+    for (int i = 0; i < BUFFERS; i++) {
+        View *view = buffers[i] ? view_of(fake, buffers[i]) : NULL;
+
+        if (view && view->lost && buffers[i]->b.stream == stream) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What a newly published update means for consumers */
 static void model_publish(Buffer *buffer)
 {
@@ -404,16 +519,16 @@ static void model_publish(Buffer *buffer)
         if (!view || !view->attach_asked || view->removed) {
             continue;
         }
-        for (int j = 0; b->mode == VIRTIO_BUF_MODE_LATEST && j < BUFFERS; j++) {
-            View *other = buffers[j] ? view_of(fakes[i], buffers[j]) : NULL;
-
-            if (other && buffers[j]->b.stream == b->stream) {
-                other->pending = 0;
+        if (b->mode == VIRTIO_BUF_MODE_LATEST) {
+            stream_passes(fakes[i], b->stream);
+            if (has_lost(fakes[i], b->stream)) {
+                continue;
             }
         }
         CHECK_INT(view->pending, ==, 0);
         CHECK_INT(view->taken, ==, 0);
         view->pending = b->serial;
+        view->since = now_ms;
     }
 }
 
@@ -487,8 +602,9 @@ void fake_let_go(Fake *fake, View *view)
         virtio_buf_detach(att);
         view_free(view);
     } else {
-        virtio_buf_detach(att);
+        /* Before: it may take what waited for it inside */
         view_detached(view);
+        virtio_buf_detach(att);
     }
 }
 
@@ -506,6 +622,35 @@ void fake_release(Fake *fake, View *view)
         CHECK(virtio_buf_release(att, serial));
     }
     CHECK(virtio_buf_release(att, view->seen));
+    view->lost = false;
+}
+
+static void check_time(Fake *fake)
+{
+    for (int i = 0; i < BUFFERS; i++) {
+        View *view = buffers[i] ? view_of(fake, buffers[i]) : NULL;
+
+        if (view && now_ms >= view->since + HOLD_TIMEOUT) {
+            CHECK_INT(view->taken, ==, 0);
+            if (view->pending) {
+                CHECK_INT(buffers[i]->b.mode, ==, VIRTIO_BUF_MODE_LATEST);
+                view->pending = 0;
+            }
+        }
+    }
+}
+
+void time_passes(int64_t ms)
+{
+    look_for_published();
+    now_ms += ms;
+    while (hold_timer.expires >= 0 && hold_timer.expires <= now_ms) {
+        hold_timer.expires = -1;
+        hold_timer.cb(hold_timer.opaque);
+    }
+    for (int i = 0; i < CONSUMERS; i++) {
+        check_time(fakes[i]);
+    }
 }
 
 Fake *fake_new(uint32_t hold)

@@ -11,6 +11,7 @@
 #include "hw/virtio/virtio-buf.h"
 
 enum { CELLS = 8, CELL = 4096, CONSUMERS = 3, BUFFERS = 10, STREAMS = 4 };
+enum { HOLD_TIMEOUT = 100 };
 
 struct VirtIOBufMemory {
     bool copies;
@@ -37,6 +38,8 @@ typedef struct View {
     bool removed;
     uint64_t pending;           /* hand-off: given to it, by the model */
     uint64_t taken;             /* hand-off: held */
+    int64_t since;              /* when it was given, or taken */
+    bool lost;                  /* it was held for too long: no answer yet */
     uint64_t seen;
     uint64_t born;              /* last serial when it heard of the buffer */
     bool unknown;               /* IN_PLACE: needs everything */
@@ -69,6 +72,9 @@ extern Fake *fakes[CONSUMERS];
 extern uint64_t last_serial;
 
 bool chance(unsigned percent);
+
+/* The virtual clock, in milliseconds; goes on by this */
+void time_passes(int64_t ms);
 
 /* The copy that is under way is made */
 void finish_refresh(VirtIOBufMemory *memory);

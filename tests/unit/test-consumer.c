@@ -63,12 +63,19 @@ static void do_unregister(int slot)
     VirtIOBufBuffer *b = &buffer->b;
 
     look_for_published();
-    buffers[slot] = NULL;
+    for (int i = 0; i < CONSUMERS; i++) {
+        View *view = view_of(fakes[i], buffer);
+
+        if (view) {
+            view->pending = view->taken = 0;
+        }
+    }
     g_hash_table_remove(device.by_handle, &b->handle);
     QTAILQ_REMOVE(&device.buffers, b, next);
     b->unregistered = true;
     b->removing = true;
     virtio_buf_retract(b);
+    buffers[slot] = NULL;
     b->removing = false;
     if (buffer->memory.done) {
         /* A memory that is freed does not call back; one that is not, does */
@@ -223,12 +230,15 @@ static void copy_step(void)
     }
 }
 
-static void setup(uint32_t seed)
+static void setup(uint32_t seed, bool timeout)
 {
     dice = g_rand_new_with_seed(seed);
     device.by_handle = g_hash_table_new(g_int64_hash, g_int64_equal);
     QTAILQ_INIT(&device.buffers);
     QTAILQ_INIT(&device.consumers);
+    QTAILQ_INIT(&device.writing);
+    device.limits.hold_timeout_ms = timeout ? HOLD_TIMEOUT : 0;
+    virtio_buf_hold_init(&device);
     for (int i = 0; i < STREAMS; i++) {
         QTAILQ_INIT(&streams[i].copying);
     }
@@ -252,6 +262,8 @@ static void teardown(void)
         g_free(fakes[i]);
     }
     CHECK_INT(device.consumer_count, ==, 0);
+    CHECK(QTAILQ_EMPTY(&device.timed));
+    virtio_buf_hold_cleanup(&device);
     g_hash_table_unref(device.by_handle);
     g_rand_free(dice);
 }
@@ -328,10 +340,10 @@ static void settle(void)
     }
 }
 
-static void run_model(bool slow)
+static void run_model(bool slow, bool timeout)
 {
     for (uint32_t seed = 1; seed <= 20; seed++) {
-        setup(seed);
+        setup(seed, timeout);
         for (int step = 0; step < 4000; step++) {
             int what = g_rand_int_range(dice, 0, 1000);
 
@@ -340,8 +352,12 @@ static void run_model(bool slow)
                 guest_step();
             } else if (what < 800) {
                 consumer_step(fakes[what % CONSUMERS]);
-            } else if (what < 990) {
+            } else if (what < 960) {
                 copy_step();
+            } else if (what < 990) {
+                if (timeout) {
+                    time_passes(g_rand_int_range(dice, 1, HOLD_TIMEOUT));
+                }
             } else if (what < 995) {
                 settle();
             } else {
@@ -359,10 +375,15 @@ static void run_model(bool slow)
 
 TEST(model_without_copies_that_take_time)
 {
-    run_model(false);
+    run_model(false, false);
 }
 
 TEST(model_with_copies_that_take_time)
 {
-    run_model(true);
+    run_model(true, false);
+}
+
+TEST(model_with_a_hold_timeout)
+{
+    run_model(true, true);
 }

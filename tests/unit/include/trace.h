@@ -10,6 +10,7 @@
 #define trace_virtio_buf_freed(...) ((void)0)
 #define trace_virtio_buf_get_consumers(...) ((void)0)
 #define trace_virtio_buf_get_events(...) ((void)0)
+#define trace_virtio_buf_held_too_long(...) ((void)0)
 #define trace_virtio_buf_news(...) ((void)0)
 #define trace_virtio_buf_overtaken(...) ((void)0)
 #define trace_virtio_buf_memory_revoke(...) ((void)0)
@@ -18,5 +19,6 @@
 #define trace_virtio_buf_revoke(s, held, done) ((void)(done))
 #define trace_virtio_buf_unrevocable(s, quarantined, buffers, bytes) \
     ((void)(bytes))
+#define trace_virtio_buf_written(...) ((void)0)
 
 #endif /* TRACE_H */

@@ -24,6 +24,7 @@ QEMUTimer *timer_new_ms(QEMUClockType type, void (*cb)(void *opaque),
 void timer_mod(QEMUTimer *timer, int64_t expires);
 void timer_mod_anticipate(QEMUTimer *timer, int64_t expires);
 void timer_del(QEMUTimer *timer);
+bool timer_pending(QEMUTimer *timer);
 void timer_free(QEMUTimer *timer);
 
 #endif /* QEMU_TIMER_H */
