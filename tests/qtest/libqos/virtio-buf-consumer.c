@@ -130,6 +130,16 @@ void qbuf_attach(QBufConsumer *c, uint64_t buffer)
     qbuf_send(c, VIRTIO_BUF_MSG_ATTACH, &msg, sizeof(msg));
 }
 
+void qbuf_attach_writer(QBufConsumer *c, uint64_t buffer)
+{
+    struct virtio_buf_msg_attach msg = {
+        .buffer = cpu_to_le64(buffer),
+        .flags = cpu_to_le32(VIRTIO_BUF_ATTACH_WRITER),
+    };
+
+    qbuf_send(c, VIRTIO_BUF_MSG_ATTACH, &msg, sizeof(msg));
+}
+
 void qbuf_attach_stream(QBufConsumer *c, uint64_t stream)
 {
     struct virtio_buf_msg_attach msg = { .stream = cpu_to_le64(stream) };
@@ -159,6 +169,30 @@ void qbuf_release(QBufConsumer *c, uint64_t buffer, uint64_t serial)
     };
 
     qbuf_send(c, VIRTIO_BUF_MSG_RELEASE, &msg, sizeof(msg));
+}
+
+void qbuf_written_spans(QBufConsumer *c, uint64_t buffer, uint64_t serial,
+                        uint64_t size, const struct virtio_buf_span *spans,
+                        unsigned count)
+{
+    size_t more = count * sizeof(*spans);
+    g_autofree struct virtio_buf_msg_written *msg =
+        g_malloc0(sizeof(*msg) + more);
+
+    msg->buffer = cpu_to_le64(buffer);
+    msg->frame.serial = cpu_to_le64(serial);
+    msg->frame.data_size = cpu_to_le64(size);
+    msg->frame.span_count = cpu_to_le16(count);
+    if (count) {
+        memcpy(msg + 1, spans, more);
+    }
+    qbuf_send(c, VIRTIO_BUF_MSG_WRITTEN, msg, sizeof(*msg) + more);
+}
+
+void qbuf_written(QBufConsumer *c, uint64_t buffer, uint64_t serial,
+                  uint64_t size)
+{
+    qbuf_written_spans(c, buffer, serial, size, NULL, 0);
 }
 
 /* 1 and a message, or 0 at the end of the stream */
@@ -217,6 +251,7 @@ void qbuf_expect_attached(QBufConsumer *c, uint64_t buffer, QBufMemory *memory)
     memory->buffer = buffer;
     memory->size = le64_to_cpu(msg->size);
     memory->backing = le32_to_cpu(msg->backing);
+    memory->writer = le32_to_cpu(msg->flags) & VIRTIO_BUF_ATTACH_WRITER;
     memory->fd = c->fd;
     c->fd = -1;
     g_assert_cmpint(lseek(memory->fd, 0, SEEK_END), ==, memory->size);
@@ -254,6 +289,15 @@ void qbuf_expect_update(QBufConsumer *c, uint64_t buffer, uint64_t serial,
     g_assert_cmpuint(update->serial, ==, serial);
 }
 
+void qbuf_expect_lost(QBufConsumer *c, uint64_t buffer, uint64_t serial)
+{
+    const struct virtio_buf_msg_release *msg =
+        qbuf_expect(c, VIRTIO_BUF_MSG_LOST);
+
+    g_assert_cmpuint(le64_to_cpu(msg->buffer), ==, buffer);
+    g_assert_cmpuint(le64_to_cpu(msg->serial), ==, serial);
+}
+
 void qbuf_expect_remove(QBufConsumer *c, uint64_t buffer)
 {
     const struct virtio_buf_msg_remove *msg =
@@ -286,6 +330,7 @@ void qbuf_expect_subscribed(QBufConsumer *c)
 
     c->id = le64_to_cpu(msg->consumer_id);
     c->hold = le32_to_cpu(msg->hold);
+    c->hold_timeout_ms = le32_to_cpu(msg->hold_timeout_ms);
     c->credit = le32_to_cpu(msg->credit);
 }
 
@@ -373,6 +418,15 @@ void qbuf_memory_check(const QBufMemory *memory, size_t offset, size_t size,
                     pattern);
         }
     }
+}
+
+uint8_t *qbuf_memory_map(const QBufMemory *memory)
+{
+    void *bytes = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                       memory->fd, 0);
+
+    g_assert_true(bytes != MAP_FAILED);
+    return bytes;
 }
 
 bool qbuf_memory_writable(const QBufMemory *memory)

@@ -16,6 +16,7 @@ typedef struct QBufConsumer {
     int fd;                 /* of the last ATTACHED, or -1 */
     uint64_t id;            /* from SUBSCRIBED */
     uint32_t hold;
+    uint32_t hold_timeout_ms;
     uint32_t credit;
 } QBufConsumer;
 
@@ -24,6 +25,7 @@ typedef struct QBufMemory {
     uint64_t buffer;
     uint64_t size;
     uint32_t backing;
+    bool writer;            /* this consumer is the buffer's */
     int fd;
     const uint8_t *bytes;
 } QBufMemory;
@@ -68,9 +70,19 @@ void qbuf_send_subscribe(QBufConsumer *c, const char *application,
                          const uint8_t *properties, uint32_t property_bytes);
 void qbuf_attach(QBufConsumer *c, uint64_t buffer);
 void qbuf_attach_stream(QBufConsumer *c, uint64_t stream);
+void qbuf_attach_writer(QBufConsumer *c, uint64_t buffer);
 void qbuf_detach(QBufConsumer *c, uint64_t buffer);
 void qbuf_removed(QBufConsumer *c, uint64_t buffer);
 void qbuf_release(QBufConsumer *c, uint64_t buffer, uint64_t serial);
+
+/* A WRITTEN of @size bytes from the start of the buffer */
+void qbuf_written(QBufConsumer *c, uint64_t buffer, uint64_t serial,
+                  uint64_t size);
+
+/* A WRITTEN of spans, of which only these have changed */
+void qbuf_written_spans(QBufConsumer *c, uint64_t buffer, uint64_t serial,
+                        uint64_t size, const struct virtio_buf_span *spans,
+                        unsigned count);
 
 /* The next message, which has to be of this type; valid until the next call */
 const void *qbuf_expect(QBufConsumer *c, uint32_t type);
@@ -82,6 +94,7 @@ void qbuf_expect_attached(QBufConsumer *c, uint64_t buffer, QBufMemory *memory);
 void qbuf_expect_refused(QBufConsumer *c, uint64_t buffer, int error);
 void qbuf_expect_update(QBufConsumer *c, uint64_t buffer, uint64_t serial,
                         QBufUpdate *update);
+void qbuf_expect_lost(QBufConsumer *c, uint64_t buffer, uint64_t serial);
 void qbuf_expect_remove(QBufConsumer *c, uint64_t buffer);
 void qbuf_expect_reset(QBufConsumer *c, uint32_t reason);
 void qbuf_expect_device(QBufConsumer *c, bool present);
@@ -102,6 +115,9 @@ void qbuf_memory_clear(QBufMemory *memory);
 /* All @size bytes at @offset are @pattern */
 void qbuf_memory_check(const QBufMemory *memory, size_t offset, size_t size,
                        uint8_t pattern);
+
+/* A mapping of it to write to, @memory->size bytes: for munmap() */
+uint8_t *qbuf_memory_map(const QBufMemory *memory);
 
 /* Whether the file is writable through a mapping of this fd */
 bool qbuf_memory_writable(const QBufMemory *memory);

@@ -64,14 +64,15 @@ static void qvirtio_buf_negotiate(QVirtioBuf *b)
 
     features &= ~(QVIRTIO_F_BAD_FEATURE |
                   (1ull << VIRTIO_RING_F_INDIRECT_DESC) |
-                  (1ull << VIRTIO_RING_F_EVENT_IDX));
+                  (1ull << VIRTIO_RING_F_EVENT_IDX) |
+                  (1ull << VIRTIO_BUF_F_WRITER)) | b->features;
     qvirtio_set_features(b->vdev, features);
     if (b->pci) {
         /* Each descriptor of a larger one costs two writes */
         b->vdev->bus->queue_select(b->vdev, 0);
         qpci_io_writew(b->pci->pdev, b->pci->bar, b->pci->common_cfg_offset +
                        offsetof(struct virtio_pci_common_cfg, queue_size),
-                       QUEUE_SIZE);
+                       b->queue_size ?: QUEUE_SIZE);
     }
 }
 
@@ -90,13 +91,13 @@ static void qvirtio_buf_cleanup(QVirtioBuf *b)
     qvirtqueue_cleanup(b->vdev->bus, b->vq, b->alloc);
 }
 
-void qvirtio_buf_restart(QVirtioBuf *b)
+void qvirtio_buf_prepare(QVirtioBuf *b)
 {
     qvirtio_reset(b->vdev);
     qvirtio_set_acknowledge(b->vdev);
     qvirtio_set_driver(b->vdev);
     qvirtio_buf_negotiate(b);
-    if (b->pci) {
+    if (b->pci && b->vq->size == (b->queue_size ?: QUEUE_SIZE)) {
         /* The descriptors stay */
         qtest_writew(b->qts, b->vq->avail + 2, 0);
         qtest_writew(b->qts, b->vq->used + 2, 0);
@@ -109,10 +110,21 @@ void qvirtio_buf_restart(QVirtioBuf *b)
         qvirtqueue_cleanup(b->vdev->bus, b->vq, b->alloc);
         b->vq = qvirtqueue_setup(b->vdev, b->alloc, 0);
     }
-    qvirtio_set_driver_ok(b->vdev);
     b->last_id = 0;
     b->last_serial = 0;
     b->news = 0;
+}
+
+void qvirtio_buf_restart(QVirtioBuf *b)
+{
+    qvirtio_buf_prepare(b);
+    qvirtio_set_driver_ok(b->vdev);
+}
+
+void qvirtio_buf_restart_writable(QVirtioBuf *b)
+{
+    b->features = 1ull << VIRTIO_BUF_F_WRITER;
+    qvirtio_buf_restart(b);
 }
 
 void qvirtio_buf_kick(QVirtioBuf *b, const void *request, size_t request_size,
@@ -329,56 +341,97 @@ uint32_t qvirtio_buf_reset_command(QVirtioBuf *b, uint32_t scope,
     return le32_to_cpu(response.hdr.status);
 }
 
-unsigned qvirtio_buf_get_events(QVirtioBuf *b, struct virtio_buf_event *events,
-                                unsigned max, bool *more)
+uint8_t *qvirtio_buf_get_records(QVirtioBuf *b, size_t room, unsigned *count,
+                                 bool *more)
 {
     struct virtio_buf_get_events request = {
         .hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_GET_EVENTS),
     };
-    size_t size = sizeof(struct virtio_buf_events_response) +
-                  max * sizeof(*events);
-    g_autofree struct virtio_buf_events_response *response = g_malloc(size);
-    uint32_t len = qvirtio_buf_command(b, &request, sizeof(request), response,
+    struct virtio_buf_events_response head;
+    size_t size = sizeof(head) + room;
+    g_autofree uint8_t *answer = g_malloc(size);
+    uint32_t len = qvirtio_buf_command(b, &request, sizeof(request), answer,
                                        size);
-    unsigned count = le32_to_cpu(response->count);
+    size_t pos = sizeof(head);
     unsigned i;
 
-    g_assert_cmpuint(le32_to_cpu(response->hdr.status), ==, VIRTIO_BUF_S_OK);
-    g_assert_cmpuint(count, <=, max);
-    g_assert_cmpuint(len, ==, sizeof(*response) + count * sizeof(*events));
-    memcpy(events, response + 1, count * sizeof(*events));
-    for (i = 0; i < count; i++) {
-        g_assert_cmpuint(le32_to_cpu(events[i].size), ==, sizeof(*events));
-        g_assert_cmpuint(events[i].flags, !=, 0);
-        g_assert_cmpuint(events[i].reserved, ==, 0);
+    memcpy(&head, answer, sizeof(head));
+    *count = le32_to_cpu(head.count);
+    g_assert_cmpuint(le32_to_cpu(head.hdr.status), ==, VIRTIO_BUF_S_OK);
+    for (i = 0; i < *count; i++) {
+        struct virtio_buf_event *event = (void *)(answer + pos);
+        bool written = le32_to_cpu(event->flags) & VIRTIO_BUF_EVENT_WRITTEN;
+
+        g_assert_cmpuint(len - pos, >=, sizeof(*event));
+        g_assert_cmpuint(le32_to_cpu(event->size), <=, len - pos);
+        g_assert_cmpuint(le32_to_cpu(event->size) % 8, ==, 0);
+        g_assert_cmpint(le32_to_cpu(event->size) > sizeof(*event), ==,
+                        written);
+        g_assert_cmpuint(event->flags, !=, 0);
+        g_assert_cmpuint(event->reserved, ==, 0);
+        pos += le32_to_cpu(event->size);
     }
-    g_assert_cmpuint(le32_to_cpu(response->more), <=, 1);
-    *more = response->more;
+    g_assert_cmpuint(len, ==, pos);
+    g_assert_cmpuint(le32_to_cpu(head.more), <=, 1);
+    *more = head.more;
+    return g_memdup2(answer + sizeof(head), len - sizeof(head));
+}
+
+unsigned qvirtio_buf_get_events(QVirtioBuf *b, struct virtio_buf_event *events,
+                                unsigned max, bool *more)
+{
+    g_autofree uint8_t *records = NULL;
+    unsigned count;
+
+    g_assert_false(b->features & (1ull << VIRTIO_BUF_F_WRITER));
+    records = qvirtio_buf_get_records(b, max * sizeof(*events), &count, more);
+    g_assert_cmpuint(count, <=, max);
+    if (count) {
+        memcpy(events, records, count * sizeof(*events));
+    }
     return count;
 }
 
-/* Drains, and returns which of @flags @id had; @event gets the last one */
+/*
+ * Drains, and returns which of @flags @id had; @last gets the last event, and
+ * the last frame
+ */
 static uint32_t qvirtio_buf_drain(QVirtioBuf *b, uint64_t id, uint32_t flags,
-                                  struct virtio_buf_event *event)
+                                  QVirtioBufWritten *last)
 {
-    struct virtio_buf_event events[64];
     uint32_t seen = 0;
-    unsigned count, i;
     bool more;
 
     do {
-        count = qvirtio_buf_get_events(b, events, ARRAY_SIZE(events), &more);
-        for (i = 0; i < count; i++) {
-            if (le64_to_cpu(events[i].buffer_id) == id) {
-                seen |= le32_to_cpu(events[i].flags) & flags;
-                event->buffer_id = id;
-                event->size = le32_to_cpu(events[i].size);
-                event->flags = le32_to_cpu(events[i].flags);
-                event->released = le64_to_cpu(events[i].released);
-                event->consumers = le32_to_cpu(events[i].consumers);
-                event->backing = events[i].backing;
-                event->reason = events[i].reason;
+        g_autofree uint8_t *records = NULL;
+        uint8_t *record;
+        unsigned count;
+
+        records = qvirtio_buf_get_records(b, sizeof(last->bytes), &count,
+                                          &more);
+        for (record = records; count--; ) {
+            struct virtio_buf_event event;
+            size_t frame_size;
+
+            memcpy(&event, record, sizeof(event));
+            frame_size = le32_to_cpu(event.size) - sizeof(event);
+            if (le64_to_cpu(event.buffer_id) == id) {
+                seen |= le32_to_cpu(event.flags) & flags;
+                last->event.buffer_id = id;
+                last->event.size = le32_to_cpu(event.size);
+                last->event.flags = le32_to_cpu(event.flags);
+                last->event.released = le64_to_cpu(event.released);
+                last->event.consumers = le32_to_cpu(event.consumers);
+                last->event.backing = event.backing;
+                last->event.reason = event.reason;
+                if (frame_size) {
+                    memcpy(last->bytes, record + sizeof(event), frame_size);
+                    g_assert_cmpint(virtio_buf_frame_parse(
+                                        last->bytes, frame_size, UINT64_MAX,
+                                        &last->frame), ==, 0);
+                }
             }
+            record += le32_to_cpu(event.size);
         }
     } while (more);
     return seen;
@@ -388,7 +441,7 @@ void qvirtio_buf_wait_event(QVirtioBuf *b, uint64_t id, uint32_t flags,
                             struct virtio_buf_event *event)
 {
     int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
-    struct virtio_buf_event last = {};
+    QVirtioBufWritten last = {};
     uint32_t seen = 0;
 
     for (;;) {
@@ -400,15 +453,33 @@ void qvirtio_buf_wait_event(QVirtioBuf *b, uint64_t id, uint32_t flags,
         g_usleep(1000);
     }
     if (event) {
-        *event = last;
+        *event = last.event;
     }
+}
+
+void qvirtio_buf_wait_written(QVirtioBuf *b, uint64_t id, uint64_t serial,
+                              uint64_t size, QVirtioBufWritten *written)
+{
+    int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
+    QVirtioBufWritten own;
+
+    written = written ?: &own;
+    written->frame.serial = 0;
+    while (!qvirtio_buf_drain(b, id, VIRTIO_BUF_EVENT_WRITTEN, written) ||
+           written->frame.serial < serial) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+    g_assert_cmpuint(written->frame.serial, ==, serial);
+    g_assert_cmpuint(written->frame.data_offset, ==, 0);
+    g_assert_cmpuint(written->frame.data_size, ==, size);
 }
 
 void qvirtio_buf_no_event(QVirtioBuf *b, uint64_t id, uint32_t flags)
 {
-    struct virtio_buf_event event;
+    QVirtioBufWritten last;
 
-    g_assert_cmphex(qvirtio_buf_drain(b, id, flags, &event), ==, 0);
+    g_assert_cmphex(qvirtio_buf_drain(b, id, flags, &last), ==, 0);
 }
 
 uint32_t qvirtio_buf_property(uint8_t *list, uint32_t size, const char *name,
@@ -440,6 +511,8 @@ uint32_t qvirtio_buf_property_delete(uint8_t *list, uint32_t size,
 static void *qvirtio_buf_get_driver(QVirtioBuf *b, const char *interface)
 {
     if (!g_strcmp0(interface, "virtio-buf") ||
+        !g_strcmp0(interface, QVIRTIO_BUF_WRITER) ||
+        !g_strcmp0(interface, QVIRTIO_BUF_PEERS) ||
         !g_strcmp0(interface, QVIRTIO_BUF_ALONE)) {
         return b;
     }
@@ -531,6 +604,8 @@ static void virtio_buf_register_nodes(void)
     qos_node_consumes("virtio-buf-device", "virtio-bus", NULL);
     qos_node_produces("virtio-buf-device", "virtio");
     qos_node_produces("virtio-buf-device", "virtio-buf");
+    qos_node_produces("virtio-buf-device", QVIRTIO_BUF_WRITER);
+    qos_node_produces("virtio-buf-device", QVIRTIO_BUF_PEERS);
 
     add_qpci_address(&opts, &addr);
     qos_node_create_driver("virtio-buf-pci", qvirtio_buf_pci_create);
@@ -538,6 +613,8 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-pci", "pci-device");
     qos_node_produces("virtio-buf-pci", "virtio");
     qos_node_produces("virtio-buf-pci", "virtio-buf");
+    qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_WRITER);
+    qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_PEERS);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_ALONE);
 }
 

@@ -21,6 +21,8 @@ typedef struct QVirtioBuf {
     QVirtioDevice *vdev;
     QVirtioPCIDevice *pci;  /* NULL: another transport */
     QVirtQueue *vq;
+    uint64_t features;      /* at the next restart: those of this device */
+    uint16_t queue_size;    /* of PCI, at the next restart; 0: a short one */
     QTestState *qts;
     QGuestAllocator *alloc;
     uint64_t request;       /* guest RAM for both parts of a command */
@@ -45,6 +47,10 @@ typedef struct QVirtioBufDevice {
  * a node of the graph can have only some 100 of them
  */
 #define QVIRTIO_BUF_ALONE "virtio-buf-alone"
+/* Of consumers that write, or hold: the same device as "virtio-buf" */
+#define QVIRTIO_BUF_WRITER "virtio-buf-writer"
+/* Of many consumers, and evil ones: the same, too */
+#define QVIRTIO_BUF_PEERS "virtio-buf-peers"
 
 /*
  * For QOSGraphTestOptions.before: shared guest RAM, and a server "s0" at
@@ -70,6 +76,9 @@ void qvirtio_buf_setup(QVirtioBuf *b);
 
 /* Device reset, and start anew with the same queue */
 void qvirtio_buf_restart(QVirtioBuf *b);
+
+/* The same but for DRIVER_OK */
+void qvirtio_buf_prepare(QVirtioBuf *b);
 
 /*
  * Sends a command and returns the number of bytes of the answer. @response gets
@@ -148,11 +157,36 @@ unsigned qvirtio_buf_get_events(QVirtioBuf *b, struct virtio_buf_event *events,
                                 unsigned max, bool *more);
 
 /*
+ * The same with room for so many bytes of records, which are returned as they
+ * came, to be freed: an event, and what follows it, behind the other
+ */
+uint8_t *qvirtio_buf_get_records(QVirtioBuf *b, size_t room, unsigned *count,
+                                 bool *more);
+
+/*
  * Takes events until one about @id has all of @flags (in one or in several),
  * and returns it in host byte order. Others are dropped. Fails in the end.
  */
 void qvirtio_buf_wait_event(QVirtioBuf *b, uint64_t id, uint32_t flags,
                             struct virtio_buf_event *event);
+
+/* A frame that came with VIRTIO_BUF_EVENT_WRITTEN, and the event */
+typedef struct QVirtioBufWritten {
+    struct virtio_buf_event event;      /* in host byte order */
+    struct virtio_buf_frame_view frame; /* points into @bytes */
+    uint8_t bytes[8192] __attribute__((aligned(8)));
+} QVirtioBufWritten;
+
+/*
+ * Takes events until one about @id has VIRTIO_BUF_EVENT_WRITTEN with the
+ * writer's @serial, of @size bytes from the start of the buffer. Others are
+ * dropped. @written may be NULL.
+ */
+void qvirtio_buf_wait_written(QVirtioBuf *b, uint64_t id, uint64_t serial,
+                              uint64_t size, QVirtioBufWritten *written);
+
+/* Restarts the device with VIRTIO_BUF_F_WRITER */
+void qvirtio_buf_restart_writable(QVirtioBuf *b);
 
 /* Takes all events there are, and fails if one is about @id with @flags */
 void qvirtio_buf_no_event(QVirtioBuf *b, uint64_t id, uint32_t flags);
