@@ -13,6 +13,7 @@
 #include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
@@ -132,6 +133,7 @@ static bool exists(const char *path)
 
 static void test_options(void *obj, void *data, QGuestAllocator *alloc)
 {
+    g_autofree char *longest = g_strnfill(64, 'x');
     Place place;
     g_autofree char *args = NULL;
 
@@ -155,8 +157,95 @@ static void test_options(void *obj, void *data, QGuestAllocator *alloc)
     args = g_strdup_printf(OBJECT ",path=%s,handshake-timeout=0", place.path);
     check_refused(args, "'handshake-timeout' is 0: it has to be 1 to");
     g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,applications=", place.path);
+    check_refused(args, "'' in 'applications' is no name of an application");
+    g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,applications=a,applications=%s",
+                           place.path, longest);
+    check_refused(args, "has to be UTF-8, 1 to 63 bytes");
+    g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,applications=a\xff", place.path);
+    check_refused(args, "has to be UTF-8, 1 to 63 bytes");
+    g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,uids=4294967295", place.path);
+    check_refused(args, "4294967295 in 'uids' is the uid of nobody");
+    g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,uids=4294967296", place.path);
+    check_refused(args, "uids");
+    g_free(args);
+    args = g_strdup_printf(OBJECT ",path=%s,uids=root", place.path);
+    check_refused(args, "uids");
+    g_free(args);
+    args = g_strdup_printf("none -object '{\"qom-type\":\"virtio-buf-server\","
+                           "\"id\":\"s\",\"path\":\"%s\","
+                           "\"applications\":[]}'", place.path);
+    check_refused(args, "'applications' is empty: leave it out to allow all");
+    g_free(args);
+    args = g_strdup_printf("none -object '{\"qom-type\":\"virtio-buf-server\","
+                           "\"id\":\"s\",\"path\":\"%s\",\"uids\":[]}'",
+                           place.path);
+    check_refused(args, "'uids' is empty: leave it out to allow all");
+    g_free(args);
     args = g_strdup_printf(OBJECT ",path=%s,nothing=0", place.path);
     check_refused(args, "nothing");
+    place_clear(&place);
+}
+
+static unsigned list_size(QTestState *qts, const char *property)
+{
+    QDict *response = qtest_qmp(qts,
+        "{'execute': 'qom-get', 'arguments': {'path': '/objects/s',"
+        " 'property': %s}}", property);
+    unsigned size = qlist_size(qdict_get_qlist(response, "return"));
+
+    qobject_unref(response);
+    return size;
+}
+
+/* Lists can be given in every way that there is to add an object */
+static void test_lists(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QTestState *qts;
+    QBufConsumer *c;
+    Place place;
+
+    place_init(&place);
+    qts = qtest_initf("-machine none -object '{"
+                      "\"qom-type\":\"virtio-buf-server\",\"id\":\"s\","
+                      "\"path\":\"%s\",\"applications\":[\"a\",\"b:c,d\"],"
+                      "\"uids\":[%u,77]}'", place.path, getuid());
+    g_assert_cmpuint(list_size(qts, "applications"), ==, 2);
+    g_assert_cmpuint(list_size(qts, "uids"), ==, 2);
+    c = qbuf_hello(place.path);
+    qbuf_send_subscribe(c, "b:c,d", 0, 0, NULL, 0);
+    qbuf_expect_subscribed(c);
+    qbuf_close(c);
+    c = qbuf_hello(place.path);
+    qbuf_send_subscribe(c, "b", 0, 0, NULL, 0);
+    qbuf_expect_error(c, EACCES);
+    qbuf_close(c);
+    qtest_quit(qts);
+
+    qts = qtest_init("-machine none");
+    g_free(qtest_hmp(qts, "object_add virtio-buf-server,id=s,path=%s,"
+                     "applications.0=a,uids.0=%u,uids.1=77,uids.2=78",
+                     place.path, getuid()));
+    g_assert_cmpuint(list_size(qts, "applications"), ==, 1);
+    g_assert_cmpuint(list_size(qts, "uids"), ==, 3);
+    qbuf_close(qbuf_hello(place.path));
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del',"
+                             " 'arguments': {'id': 's'}}");
+
+    qtest_qmp_assert_success(qts,
+        "{'execute': 'object-add', 'arguments': {"
+        " 'qom-type': 'virtio-buf-server', 'id': 's', 'path': %s,"
+        " 'uids': [%d]}}", place.path, getuid() + 1);
+    g_assert_cmpuint(list_size(qts, "applications"), ==, 0);
+    c = qbuf_connect(place.path);
+    qbuf_expect(c, VIRTIO_BUF_MSG_HELLO);
+    qbuf_expect_error(c, EACCES);
+    qbuf_close(c);
+    qtest_quit(qts);
     place_clear(&place);
 }
 
@@ -384,6 +473,7 @@ static void register_virtio_buf_object_test(void)
     };
 
     qos_add_test("object/options", QVIRTIO_BUF_ALONE, test_options, &opts);
+    qos_add_test("object/lists", QVIRTIO_BUF_ALONE, test_lists, &opts);
     qos_add_test("object/paths", QVIRTIO_BUF_ALONE, test_paths, &opts);
     qos_add_test("object/replaced", QVIRTIO_BUF_ALONE, test_replaced, &opts);
     qos_add_test("object/exit", QVIRTIO_BUF_ALONE, test_exit, &opts);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest cases of virtio-buf: peers that break the protocol
- *
- * Each of them is told why and disconnected; the good one that is there all the
- * time, and the guest, do not notice. Its bounds in time and number, too.
+ * QTest cases of virtio-buf: whom the server lets in, for how long and how many
  */
 #include "qemu/osdep.h"
 #include <sys/resource.h>
@@ -171,6 +168,123 @@ static void test_max_consumers(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(one);
 }
 
+static void subscribe_two(QBufConsumer *c, const char *one, const char *two)
+{
+    struct {
+        struct virtio_buf_msg_subscribe head;
+        char names[2][VIRTIO_BUF_NAME_SIZE];
+    } msg = { .head.application_count = cpu_to_le32(2) };
+
+    strcpy(msg.names[0], one);
+    strcpy(msg.names[1], two);
+    qbuf_send(c, VIRTIO_BUF_MSG_SUBSCRIBE, &msg, sizeof(msg));
+}
+
+/* With applications=test,applications=b:c,applications=comma,,ted */
+static void test_applications(void *obj, void *data, QGuestAllocator *alloc)
+{
+    static const char *const refused[] = { "other", "tes", "test2", "b", "c",
+                                           "test:b:c", "comma" };
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer test = {}, secret = { .application = "other",
+                                           .stream = 7 };
+    QVirtioBufBuffer more = { .application = "comma,ted" };
+    uint8_t records[64];
+    uint32_t size = qvirtio_buf_property(records, 0, "title", "secret");
+    QBufConsumer *all, *c;
+    uint64_t handle;
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(refused); i++) {
+        c = qbuf_hello(path());
+        qbuf_send_subscribe(c, refused[i], 0, 0, NULL, 0);
+        qbuf_expect_error(c, EACCES);
+        qbuf_close(c);
+    }
+    c = qbuf_hello(path());
+    subscribe_two(c, "test", "other");
+    qbuf_expect_error(c, EACCES);
+    qbuf_close(c);
+    c = qbuf_hello(path());
+    subscribe_two(c, "b:c", "test");
+    qbuf_expect_device(c, true);
+    qbuf_expect_subscribed(c);
+    qbuf_close(c);
+
+    /* All are the allowed ones: those that are there, and later ones */
+    qvirtio_buf_register_ok(b, &test, 0);
+    qvirtio_buf_register_ok(b, &secret, 0);
+    all = qbuf_subscribe(path(), NULL, 8);
+    handle = qbuf_expect_buffer(all, test.id);
+    qbuf_expect_subscribed(all);
+    qbuf_expect(all, VIRTIO_BUF_MSG_ATTACHED);
+    for (i = 1; i < 100; i++) {
+        if (i != handle) {
+            qbuf_attach(all, i);
+        }
+    }
+    qbuf_attach_stream(all, secret.stream);
+    qvirtio_buf_update_ok(b, secret.id, PAGE_SIZE);
+    g_assert_cmpuint(qvirtio_buf_set_properties(b, secret.id, records, size),
+                     ==, VIRTIO_BUF_S_OK);
+    g_assert_cmpuint(qvirtio_buf_unregister(b, secret.id), ==, VIRTIO_BUF_S_OK);
+    secret = (QVirtioBufBuffer) { .application = "other", .stream = 7 };
+    qvirtio_buf_register_ok(b, &secret, 0);
+    qbuf_expect_silence(all);
+    qvirtio_buf_register_ok(b, &more, 0);
+    qbuf_expect_buffer(all, more.id);
+    qbuf_close(all);
+}
+
+static void check_user(uid_t uid, bool welcome)
+{
+    QBufConsumer *c;
+
+    g_assert_cmpint(seteuid(uid), ==, 0);
+    c = qbuf_connect(path());
+    g_assert_cmpint(seteuid(getuid()), ==, 0);
+    if (welcome) {
+        qbuf_send_hello(c);
+        qbuf_send_subscribe(c, "test", 0, 0, NULL, 0);
+        qbuf_expect(c, VIRTIO_BUF_MSG_HELLO);
+        qbuf_expect_device(c, true);
+        qbuf_expect_subscribed(c);
+    } else {
+        /* Whatever it says is not even wrong */
+        qbuf_send_bytes(c, "garbage!garbage!", 16, -1);
+        qbuf_expect(c, VIRTIO_BUF_MSG_HELLO);
+        qbuf_expect_error(c, EACCES);
+    }
+    qbuf_close(c);
+}
+
+/* With uids=12345,uids=12350-12355 */
+static void test_uids(void *obj, void *data, QGuestAllocator *alloc)
+{
+    static const uid_t allowed[] = { 12345, 12350, 12353, 12355 };
+    static const uid_t refused[] = { 12344, 12346, 12349, 12356, 65534 };
+    g_autofree char *dir = g_path_get_dirname(path());
+    QVirtioBuf *b = obj;
+    unsigned i, fds = qvirtio_buf_settled_fds(b->qts);
+
+    check_user(getuid(), false);
+    if (getuid()) {
+        g_test_message("as root, other users would be tried");
+    } else {
+        g_assert_cmpint(chmod(dir, 0711), ==, 0);
+        g_assert_cmpint(chmod(path(), 0666), ==, 0);
+        for (i = 0; i < ARRAY_SIZE(allowed); i++) {
+            check_user(allowed[i], true);
+        }
+        for (i = 0; i < ARRAY_SIZE(refused); i++) {
+            check_user(refused[i], false);
+        }
+        check_user(0, false);
+        g_assert_cmpint(chmod(dir, 0700), ==, 0);
+    }
+    qvirtio_buf_wait_fds(b->qts, fds);
+}
+
 static void register_virtio_buf_server_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -180,6 +294,17 @@ static void register_virtio_buf_server_test(void)
     QOSGraphTestOptions timeout = {
         .before = qvirtio_buf_before,
         .arg = (void *)"handshake-timeout=500",
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
+    };
+    QOSGraphTestOptions applications = {
+        .before = qvirtio_buf_before,
+        .arg = (void *)"applications=test,applications=b:c,"
+                       "applications=comma,,ted",
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
+    };
+    QOSGraphTestOptions uids = {
+        .before = qvirtio_buf_before,
+        .arg = (void *)"uids=12345,uids=12350-12355",
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
     QOSGraphTestOptions two = {
@@ -194,6 +319,9 @@ static void register_virtio_buf_server_test(void)
                  test_handshake_timeout, &timeout);
     qos_add_test("server/max-consumers", QVIRTIO_BUF_PEERS, test_max_consumers,
                  &two);
+    qos_add_test("server/applications", QVIRTIO_BUF_PEERS, test_applications,
+                 &applications);
+    qos_add_test("server/uids", QVIRTIO_BUF_PEERS, test_uids, &uids);
 }
 
 libqos_init(register_virtio_buf_server_test);
