@@ -50,7 +50,8 @@
  * @reserved: zero
  * @instance: name of this device, chosen by the host; UTF-8, padded with NULs
  *
- * Read-only for the driver. Only @consumers changes while the device lives.
+ * Read-only for the driver. Only @consumers changes while the device lives, and
+ * when the machine has moved to another host, what is said of dma-bufs.
  */
 struct virtio_buf_config {
 	__le32 consumers;
