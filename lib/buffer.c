@@ -132,20 +132,23 @@ void vbuf_buffer_let_go(struct vbuf_buffer *buffer)
         close(buffer->fd);
         buffer->fd = -1;
     }
+    buffer->writer = false;
 }
 
-static int queue_attach(struct vbuf *vbuf, uint64_t id, uint64_t stream)
+static int queue_attach(struct vbuf *vbuf, uint64_t id, uint64_t stream,
+                        uint32_t flags)
 {
     struct virtio_buf_msg_attach msg = {
         .buffer = htole64(id),
         .stream = htole64(stream),
+        .flags = htole32(flags),
     };
     struct iovec iov = { &msg, sizeof(msg) };
 
     return vbuf_queue(vbuf, VIRTIO_BUF_MSG_ATTACH, &iov, 1);
 }
 
-VBUF_EXPORT int vbuf_attach(struct vbuf_buffer *buffer)
+int vbuf_queue_attach(struct vbuf_buffer *buffer, uint32_t flags)
 {
     if (buffer->removing) {
         return 0;   /* the server has no answer either */
@@ -153,12 +156,23 @@ VBUF_EXPORT int vbuf_attach(struct vbuf_buffer *buffer)
     if (buffer->fd >= 0) {
         return -EALREADY;
     }
-    return queue_attach(buffer->vbuf, buffer->id, 0);
+    return queue_attach(buffer->vbuf, buffer->id, 0, flags);
+}
+
+int vbuf_queue_attach_stream(struct vbuf *vbuf, uint64_t stream,
+                             uint32_t flags)
+{
+    return stream ? queue_attach(vbuf, 0, stream, flags) : -EINVAL;
+}
+
+VBUF_EXPORT int vbuf_attach(struct vbuf_buffer *buffer)
+{
+    return vbuf_queue_attach(buffer, 0);
 }
 
 VBUF_EXPORT int vbuf_attach_stream(struct vbuf *vbuf, uint64_t stream)
 {
-    return stream ? queue_attach(vbuf, 0, stream) : -EINVAL;
+    return vbuf_queue_attach_stream(vbuf, stream, 0);
 }
 
 VBUF_EXPORT int vbuf_detach(struct vbuf_buffer *buffer)
@@ -244,8 +258,9 @@ VBUF_EXPORT int vbuf_map(struct vbuf_buffer *buffer, const void **data)
         if ((size_t)buffer->size != buffer->size) {
             return -EFBIG;
         }
-        map = mmap(NULL, (size_t)buffer->size, PROT_READ, MAP_SHARED,
-                   buffer->fd, 0);
+        map = mmap(NULL, (size_t)buffer->size,
+                   buffer->writer ? PROT_READ | PROT_WRITE : PROT_READ,
+                   MAP_SHARED, buffer->fd, 0);
         if (map == MAP_FAILED) {
             return -errno;
         }
@@ -255,9 +270,9 @@ VBUF_EXPORT int vbuf_map(struct vbuf_buffer *buffer, const void **data)
     return 0;
 }
 
-static int sync_read(struct vbuf_buffer *buffer, uint64_t start_or_end)
+int vbuf_sync(struct vbuf_buffer *buffer, uint64_t flags)
 {
-    struct dma_buf_sync sync = { .flags = start_or_end | DMA_BUF_SYNC_READ };
+    struct dma_buf_sync sync = { .flags = flags };
     int ret;
 
     if (buffer->fd < 0) {
@@ -274,10 +289,10 @@ static int sync_read(struct vbuf_buffer *buffer, uint64_t start_or_end)
 
 VBUF_EXPORT int vbuf_begin_read(struct vbuf_buffer *buffer)
 {
-    return sync_read(buffer, DMA_BUF_SYNC_START);
+    return vbuf_sync(buffer, DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ);
 }
 
 VBUF_EXPORT int vbuf_end_read(struct vbuf_buffer *buffer)
 {
-    return sync_read(buffer, DMA_BUF_SYNC_END);
+    return vbuf_sync(buffer, DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ);
 }

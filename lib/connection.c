@@ -289,8 +289,8 @@ VBUF_EXPORT int vbuf_subscribe(struct vbuf *vbuf,
     if (vbuf->subscribed) {
         return -EBUSY;
     }
-    if ((flags & ~(uint32_t)VBUF_SUBSCRIBE_ALL) ||
-        (application_count == 0) != (flags == VBUF_SUBSCRIBE_ALL)) {
+    if ((flags & ~(uint32_t)(VBUF_SUBSCRIBE_ALL | VBUF_SUBSCRIBE_WRITER)) ||
+        (application_count == 0) != !!(flags & VBUF_SUBSCRIBE_ALL)) {
         return -EINVAL;
     }
     if (application_count > VIRTIO_BUF_MSG_MAX / VIRTIO_BUF_NAME_SIZE) {
@@ -358,6 +358,24 @@ void vbuf_forget_buffer(struct vbuf *vbuf, struct vbuf_buffer *buffer)
     free(buffer);
 }
 
+/*
+ * The program has left the contents of a lost update alone: a reader says so,
+ * or it gets no other one; a writer is none any more.
+ */
+static void finish_lost(struct vbuf *vbuf, struct vbuf_buffer *buffer)
+{
+    if (buffer->writer) {
+        vbuf_buffer_let_go(buffer);
+        buffer->released_serial = buffer->sent_serial;
+    } else if (buffer->fd >= 0 &&
+               buffer->released_serial < vbuf->event.serial) {
+        buffer->released_serial = vbuf->event.serial;
+        vbuf->answer = VIRTIO_BUF_MSG_RELEASE;
+        vbuf->answer_id = buffer->id;
+        vbuf->answer_serial = vbuf->event.serial;
+    }
+}
+
 /* The program has seen the last event, and what was true during it ends */
 static void finish_event(struct vbuf *vbuf)
 {
@@ -365,25 +383,37 @@ static void finish_event(struct vbuf *vbuf)
 
     if (vbuf->event.type == VBUF_EVENT_REMOVE) {
         if (buffer->answer_removed) {
-            vbuf->removed_id = buffer->id;
+            vbuf->answer = VIRTIO_BUF_MSG_REMOVED;
+            vbuf->answer_id = buffer->id;
         }
         vbuf_forget_buffer(vbuf, buffer);
+    } else if (vbuf->event.type == VBUF_EVENT_LOST) {
+        finish_lost(vbuf, buffer);
     }
     vbuf->event = (struct vbuf_event) { .text = "" };
 }
 
-static int queue_removed(struct vbuf *vbuf)
+static int queue_answer(struct vbuf *vbuf)
 {
-    struct virtio_buf_msg_detach msg = { .buffer = htole64(vbuf->removed_id) };
-    struct iovec iov = { &msg, sizeof(msg) };
+    struct virtio_buf_msg_detach removed = {
+        .buffer = htole64(vbuf->answer_id),
+    };
+    struct virtio_buf_msg_release release = {
+        .buffer = htole64(vbuf->answer_id),
+        .serial = htole64(vbuf->answer_serial),
+    };
+    struct iovec iov = { &removed, sizeof(removed) };
     int ret;
 
-    if (!vbuf->removed_id) {
+    if (!vbuf->answer) {
         return 0;
     }
-    ret = vbuf_queue(vbuf, VIRTIO_BUF_MSG_REMOVED, &iov, 1);
+    if (vbuf->answer == VIRTIO_BUF_MSG_RELEASE) {
+        iov = (struct iovec) { &release, sizeof(release) };
+    }
+    ret = vbuf_queue(vbuf, vbuf->answer, &iov, 1);
     if (ret == 0) {
-        vbuf->removed_id = 0;
+        vbuf->answer = 0;
     }
     return ret;
 }
@@ -431,9 +461,9 @@ VBUF_EXPORT int vbuf_next_event(struct vbuf *vbuf,
         return -ENOTCONN;
     }
     *event = &vbuf->event;
-    ret = queue_removed(vbuf);
+    ret = queue_answer(vbuf);
     flush(vbuf);
-    if (ret < 0 && queue_removed(vbuf) < 0) {
+    if (ret < 0 && queue_answer(vbuf) < 0) {
         return 0;   /* there is no room for the answer: POLLOUT */
     }
     do {

@@ -164,6 +164,7 @@ static int on_buffer(struct vbuf *vbuf,
     buffer->context = le32toh(msg->context);
     buffer->backing = msg->backing;
     buffer->mode = msg->mode;
+    buffer->access = msg->access;
     buffer->fd = -1;
     memcpy(buffer->uuid, msg->uuid, sizeof(buffer->uuid));
     memcpy(buffer->application, msg->application,
@@ -186,11 +187,13 @@ static int on_attached(struct vbuf *vbuf, struct vbuf_buffer *buffer,
 {
     if (buffer->fd >= 0 || le64toh(msg->size) < buffer->size ||
         le32toh(msg->backing) > VIRTIO_BUF_BACKING_DMABUF ||
-        le32toh(msg->flags) & ~(uint32_t)VIRTIO_BUF_ATTACH_WRITER) {
+        le32toh(msg->flags) & ~(uint32_t)VIRTIO_BUF_ATTACH_WRITER ||
+        (msg->flags && buffer->access != VIRTIO_BUF_ACCESS_WRITER)) {
         close(fd);
         return broken(vbuf, "a bad ATTACHED");
     }
     buffer->fd = fd;
+    buffer->writer = msg->flags;
     buffer->file_size = le64toh(msg->size);
     buffer->backing = le32toh(msg->backing);
     return give(vbuf, VBUF_EVENT_ATTACHED, buffer);
@@ -307,7 +310,8 @@ static int on_lost(struct vbuf *vbuf, struct vbuf_buffer *buffer,
 {
     uint64_t serial = le64toh(msg->serial);
 
-    if (buffer->fd < 0 || serial <= buffer->released_serial) {
+    if (buffer->fd < 0 ||
+        (serial <= buffer->released_serial && !buffer->writer)) {
         vbuf_log(vbuf, VBUF_LOG_DEBUG,
                  "buffer %llu: a LOST crossed our RELEASE",
                  (unsigned long long)buffer->id);
@@ -316,7 +320,6 @@ static int on_lost(struct vbuf *vbuf, struct vbuf_buffer *buffer,
     if (serial > buffer->sent_serial) {
         return broken(vbuf, "LOST of an update that never came");
     }
-    buffer->released_serial = serial;
     vbuf->event.serial = serial;
     return give(vbuf, VBUF_EVENT_LOST, buffer);
 }

@@ -77,14 +77,17 @@ struct vbuf_buffer {
     uint64_t serial;
     uint64_t sent_serial;           /* newest UPDATE since it is attached */
     uint64_t released_serial;
+    uint64_t written_serial;        /* of the last WRITTEN */
     uint32_t context;
     uint32_t backing;
     uint32_t mode;
+    uint32_t access;
     uint8_t uuid[VIRTIO_BUF_UUID_SIZE];
     char application[VIRTIO_BUF_NAME_SIZE];
     struct vbuf_properties properties;
     int fd;                         /* -1: not attached */
     uint64_t file_size;             /* as ATTACHED says; checked when mapped */
+    bool writer;                    /* ATTACHED says that we are */
     void *map;                      /* NULL: not mapped */
     bool removing;                  /* REMOVE or RESET came */
     bool answer_removed;            /* REMOVED has to be sent */
@@ -93,6 +96,14 @@ struct vbuf_buffer {
 
 /* Unmaps and closes; nothing is said to the server */
 void vbuf_buffer_let_go(struct vbuf_buffer *buffer);
+
+/* As vbuf_attach() and vbuf_attach_stream(), with VIRTIO_BUF_ATTACH_* */
+int vbuf_queue_attach(struct vbuf_buffer *buffer, uint32_t flags);
+int vbuf_queue_attach_stream(struct vbuf *vbuf, uint64_t stream,
+                             uint32_t flags);
+
+/* DMA_BUF_IOCTL_SYNC with these flags, where it is a dma-buf */
+int vbuf_sync(struct vbuf_buffer *buffer, uint64_t flags);
 
 /* Connection.c */
 
@@ -117,7 +128,9 @@ struct vbuf {
     struct vbuf_rect rects[VIRTIO_BUF_MAX_DAMAGE];
     struct vbuf_span spans[VIRTIO_BUF_MAX_DAMAGE];
     uint32_t reset_reason;
-    uint64_t removed_id;            /* REMOVED is to be queued; 0: none */
+    uint32_t answer;                /* REMOVED or RELEASE is to be queued */
+    uint64_t answer_id;             /* about this buffer */
+    uint64_t answer_serial;
     char text[160];                 /* of the event */
 
     void (*log_handler)(int level, const char *text, void *opaque);
@@ -126,6 +139,7 @@ struct vbuf {
     size_t queue_start;
     size_t queue_end;
     uint8_t queue[VBUF_QUEUE_SIZE];
+    _Alignas(8) uint8_t output[VIRTIO_BUF_MSG_MAX]; /* a WRITTEN is made here */
     _Alignas(8) uint8_t input[VIRTIO_BUF_MSG_MAX];
 };
 

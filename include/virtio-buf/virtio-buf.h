@@ -130,6 +130,7 @@ int vbuf_set_property(struct vbuf *vbuf, const char *name, const char *value);
 /** VBUF_SUBSCRIBE_* - flags of vbuf_subscribe() */
 enum {
     VBUF_SUBSCRIBE_ALL = 1 << 0,    /* every application */
+    VBUF_SUBSCRIBE_WRITER = 1 << 1, /* tells guests that we want to write */
 };
 
 /**
@@ -189,7 +190,13 @@ enum {
     VBUF_EVENT_UPDATE = 6,
     /* Properties of @buffer changed */
     VBUF_EVENT_PROPERTIES = 7,
-    /* The update @serial of @buffer was held for too long and is not ours */
+    /*
+     * The update @serial of @buffer was held for too long: its contents may
+     * change. When the next event is asked for, the server is told that we have
+     * left them; before, it sends no other update of the stream. Its writer is
+     * none any more: then the buffer is unmapped and closed instead, and may be
+     * attached again.
+     */
     VBUF_EVENT_LOST = 8,
     /*
      * @buffer goes: let go of everything that was made of it. When the next
@@ -343,6 +350,12 @@ enum {
     VBUF_BACKING_DMABUF = 1,    /* the guest's pages: a dma-buf */
 };
 
+/** VBUF_ACCESS_* - who writes the contents */
+enum {
+    VBUF_ACCESS_READ = 0,   /* the guest */
+    VBUF_ACCESS_WRITER = 1, /* one of its consumers: vbuf_attach_writer() */
+};
+
 /** vbuf_find_buffer() - the buffer with this id; NULL: there is none */
 struct vbuf_buffer *vbuf_find_buffer(const struct vbuf *vbuf, uint64_t id);
 
@@ -385,6 +398,9 @@ uint32_t vbuf_buffer_context(const struct vbuf_buffer *buffer);
 
 /** vbuf_buffer_mode() - VBUF_MODE_* */
 uint32_t vbuf_buffer_mode(const struct vbuf_buffer *buffer);
+
+/** vbuf_buffer_access() - VBUF_ACCESS_* */
+uint32_t vbuf_buffer_access(const struct vbuf_buffer *buffer);
 
 /**
  * vbuf_buffer_backing() - VBUF_BACKING_*; before VBUF_EVENT_ATTACHED what it
@@ -516,6 +532,80 @@ int vbuf_end_read(struct vbuf_buffer *buffer);
  * queued for the server (call it again after vbuf_next_event()), -ENOTCONN.
  */
 int vbuf_release(struct vbuf_buffer *buffer, uint64_t serial);
+
+/* Writing */
+
+/**
+ * vbuf_attach_writer() - asks for the memory of a buffer, to fill it
+ * @buffer: one with VBUF_ACCESS_WRITER that is not attached; so subscribe with
+ *      a credit of 0, which attaches for reading
+ *
+ * Answered by VBUF_EVENT_ATTACHED, or VBUF_EVENT_REFUSED: EACCES it is not to
+ * be written, EBUSY it has a writer.
+ *
+ * With VBUF_MODE_LATEST and VBUF_MODE_EVERY the guest gives the buffer with
+ * VBUF_EVENT_UPDATE, the program fills it, says vbuf_written() once or more
+ * often, and vbuf_release() when it is done, within hold_timeout_ms. With
+ * VBUF_MODE_IN_PLACE it may do so at any time; what the guest changes there
+ * meanwhile has to be other bytes.
+ *
+ * Returns as vbuf_attach().
+ */
+int vbuf_attach_writer(struct vbuf_buffer *buffer);
+
+/**
+ * vbuf_attach_stream_writer() - the same for all buffers of a stream
+ * @vbuf: the connection
+ * @stream: not 0; those that come later are meant as well
+ *
+ * Returns as vbuf_attach().
+ */
+int vbuf_attach_stream_writer(struct vbuf *vbuf, uint64_t stream);
+
+/** vbuf_is_writer() - 1 while it is attached and we are its writer; else 0 */
+int vbuf_is_writer(const struct vbuf_buffer *buffer);
+
+/**
+ * vbuf_map_writable() - maps the memory, for reading and writing
+ * @buffer: one that we are the writer of
+ * @data: out: vbuf_buffer_size() bytes, page-aligned; the same at each call,
+ *      and as vbuf_map()
+ *
+ * Returns as vbuf_map(); -EACCES when it is attached for reading.
+ */
+int vbuf_map_writable(struct vbuf_buffer *buffer, void **data);
+
+/**
+ * vbuf_begin_write() - goes before writing to the mapping
+ * @buffer: one that is attached
+ *
+ * Waits for fences that others have put into the dma-buf. Nothing is done for
+ * VBUF_BACKING_COPY.
+ *
+ * Returns 0, -EINVAL when it is not attached, or another -errno.
+ */
+int vbuf_begin_write(struct vbuf_buffer *buffer);
+
+/** vbuf_end_write() - goes between writing and vbuf_written() */
+int vbuf_end_write(struct vbuf_buffer *buffer);
+
+/**
+ * vbuf_written() - tells the guest that there are new contents
+ * @buffer: one that we are the writer of
+ * @frame: what to say of them; @guest_time is not used. NULL: all of the buffer
+ * @properties: name, value, name, value, ..., NULL: what the guest gets with
+ *      exactly these contents; NULL: nothing. The buffer's own are the guest's.
+ *
+ * With VBUF_BACKING_COPY nothing but @spans, or without any the payload, comes
+ * to the guest. What the guest has not seen yet is overtaken.
+ *
+ * Returns 0; -EPERM when we are not its writer, or the contents are the guest's
+ * (no update of it, or it is released), -EINVAL when @frame or a property is
+ * wrong, -EAGAIN when too much is queued for the server (call it again after
+ * vbuf_next_event()), -ENOTCONN.
+ */
+int vbuf_written(struct vbuf_buffer *buffer, const struct vbuf_frame *frame,
+                 const char *const *properties);
 
 #ifdef __cplusplus
 }

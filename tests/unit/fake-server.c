@@ -196,6 +196,7 @@ void fake_buffer(struct fake *fake, const struct fake_buffer *buffer)
         .serial = htole64(buffer->serial),
         .context = htole32(3),
         .mode = buffer->mode,
+        .access = buffer->access,
         .backing = buffer->backing,
         .property_bytes = htole32((uint32_t)size),
     };
@@ -206,16 +207,29 @@ void fake_buffer(struct fake *fake, const struct fake_buffer *buffer)
     fake_send(fake, VIRTIO_BUF_MSG_BUFFER, &msg, sizeof(msg), list, size, -1);
 }
 
-void fake_attached(struct fake *fake, uint64_t id, uint64_t size,
-                   uint32_t backing, int fd)
+static void send_attached(struct fake *fake, uint64_t id, uint64_t size,
+                          uint32_t backing, uint32_t flags, int fd)
 {
     struct virtio_buf_msg_attached msg = {
         .buffer = htole64(id),
         .size = htole64(size),
         .backing = htole32(backing),
+        .flags = htole32(flags),
     };
 
     fake_send(fake, VIRTIO_BUF_MSG_ATTACHED, &msg, sizeof(msg), NULL, 0, fd);
+}
+
+void fake_attached(struct fake *fake, uint64_t id, uint64_t size,
+                   uint32_t backing, int fd)
+{
+    send_attached(fake, id, size, backing, 0, fd);
+}
+
+void fake_attached_writer(struct fake *fake, uint64_t id, uint64_t size,
+                          uint32_t backing, int fd)
+{
+    send_attached(fake, id, size, backing, VIRTIO_BUF_ATTACH_WRITER, fd);
 }
 
 void fake_update(struct fake *fake, uint64_t id, uint64_t serial,
@@ -292,14 +306,40 @@ void fake_error(struct fake *fake, uint32_t error, const char *text)
     fake_send(fake, VIRTIO_BUF_MSG_ERROR, &msg, sizeof(msg), NULL, 0, -1);
 }
 
-void fake_take_attach(struct fake *fake, uint64_t id, uint64_t stream)
+static void take_attach(struct fake *fake, uint64_t id, uint64_t stream,
+                        uint32_t flags)
 {
     const struct virtio_buf_msg_attach *msg;
 
     msg = fake_take(fake, VIRTIO_BUF_MSG_ATTACH);
     CHECK_INT(le64toh(msg->buffer), ==, id);
     CHECK_INT(le64toh(msg->stream), ==, stream);
-    CHECK(!msg->flags && !msg->reserved);
+    CHECK_INT(le32toh(msg->flags), ==, flags);
+    CHECK(!msg->reserved);
+}
+
+void fake_take_attach(struct fake *fake, uint64_t id, uint64_t stream)
+{
+    take_attach(fake, id, stream, 0);
+}
+
+void fake_take_attach_writer(struct fake *fake, uint64_t id, uint64_t stream)
+{
+    take_attach(fake, id, stream, VIRTIO_BUF_ATTACH_WRITER);
+}
+
+struct virtio_buf_frame_view fake_take_written(struct fake *fake, uint64_t id,
+                                               uint64_t size)
+{
+    const struct virtio_buf_msg_written *msg;
+    struct virtio_buf_frame_view view;
+
+    msg = fake_take(fake, VIRTIO_BUF_MSG_WRITTEN);
+    CHECK_INT(le64toh(msg->buffer), ==, id);
+    CHECK_INT(virtio_buf_frame_parse(&msg->frame, le32toh(msg->msg.size) -
+                                     offsetof(struct virtio_buf_msg_written,
+                                              frame), size, &view), ==, 0);
+    return view;
 }
 
 static void take_named(struct fake *fake, uint32_t type, uint64_t id)

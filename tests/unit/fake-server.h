@@ -54,6 +54,7 @@ struct fake_buffer {
     uint64_t stream;
     uint64_t serial;
     uint8_t mode;
+    uint8_t access;
     uint8_t backing;
     const char *application;            /* NULL: "test" */
     const char *const *properties;      /* NULL: none */
@@ -62,6 +63,8 @@ struct fake_buffer {
 void fake_buffer(struct fake *fake, const struct fake_buffer *buffer);
 void fake_attached(struct fake *fake, uint64_t id, uint64_t size,
                    uint32_t backing, int fd);
+void fake_attached_writer(struct fake *fake, uint64_t id, uint64_t size,
+                          uint32_t backing, int fd);
 /* Payload: @data_size bytes from the start */
 void fake_update(struct fake *fake, uint64_t id, uint64_t serial,
                  uint64_t data_size, const char *const *properties);
@@ -75,9 +78,17 @@ void fake_error(struct fake *fake, uint32_t error, const char *text);
 
 /* The messages of a consumer that name a buffer */
 void fake_take_attach(struct fake *fake, uint64_t id, uint64_t stream);
+void fake_take_attach_writer(struct fake *fake, uint64_t id, uint64_t stream);
 void fake_take_detach(struct fake *fake, uint64_t id);
 void fake_take_removed(struct fake *fake, uint64_t id);
 void fake_take_release(struct fake *fake, uint64_t id, uint64_t serial);
+
+/*
+ * A WRITTEN of a buffer of @size bytes; its frame is right. Returns what it
+ * says, valid until the next message.
+ */
+struct virtio_buf_frame_view fake_take_written(struct fake *fake, uint64_t id,
+                                               uint64_t size);
 
 /* A memfd sealed like those of a real server, with @size bytes of a pattern */
 int fake_memory(uint64_t size);

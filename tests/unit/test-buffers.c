@@ -515,7 +515,12 @@ TEST(lost)
     expect(s, VBUF_EVENT_UPDATE, 1);
     expect(s, VBUF_EVENT_LOST, 1);
     CHECK_INT(s->event->serial, ==, 3);
+    fake_take_nothing(&s->fake);
+    /* Answered when the next event is asked for */
+    expect_nothing(s);
+    fake_take_release(&s->fake, 1, 3);
     CHECK_INT(vbuf_release(buffer, 3), ==, 0);      /* nothing left to do */
+    fake_take_nothing(&s->fake);
     /* One that crosses our RELEASE hits nothing */
     fake_update(&s->fake, 1, 4, PAGE, no_properties);
     expect(s, VBUF_EVENT_UPDATE, 1);
