@@ -106,6 +106,7 @@ class Qemu:
                 "--with-devices-x86_64=virtio-buf-lab",
                 "--enable-system", "--enable-kvm", "--enable-tcg",
                 "--enable-virtfs", "--enable-attr", "--enable-fdt=system",
+                "--enable-pixman", "--enable-vhost-user",
                 "--disable-docs", "--disable-install-blobs",
                 "--enable-trace-backends=log",
                 "--python=/usr/bin/python3", "--cc=ccache gcc"]
