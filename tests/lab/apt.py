@@ -20,8 +20,8 @@ import env
 PACKAGES = """
     bc bison ccache dpkg-dev ffmpeg flex gcc libattr1-dev libc6-dev
     libdrm-dev libelf-dev libfdt-dev libglib2.0-dev libpixman-1-dev
-    libpng-dev libssl-dev make mmdebstrap ninja-build patch perl pkg-config python3-venv
-    qemu-system-data seabios xz-utils zlib1g-dev
+    libpng-dev libssl-dev make mmdebstrap ninja-build patch perl pkg-config
+    python3-venv qemu-system-data seabios xz-utils zlib1g-dev
 """.split()
 
 # Each Debian that the lab runs on, and what it has beyond those; Debian 12's
