@@ -152,14 +152,14 @@ void virtio_buf_peer_free(VirtIOBufPeer *peer);
 /* Why a connection gets no peer; best effort, @fd stays the caller's */
 void virtio_buf_peer_turn_away(int fd, uint32_t error, const char *text);
 
-/* @server->device has come: the peer becomes its consumer if it subscribed */
+/* The device has come, or the peer has subscribed: it becomes its consumer */
 void virtio_buf_peer_link(VirtIOBufPeer *peer);
 
 /* @server->device goes: the peer is no longer its consumer */
 void virtio_buf_peer_unlink(VirtIOBufPeer *peer);
 
 /*
- * Between virtio-buf-peer.c and virtio-buf-peer-out.c
+ * Between virtio-buf-peer.c, -in.c and -out.c
  */
 
 /*
@@ -169,8 +169,14 @@ void virtio_buf_peer_unlink(VirtIOBufPeer *peer);
 void virtio_buf_peer_close(VirtIOBufPeer *peer, uint32_t error,
                            const char *text);
 
+/* Watches the socket for what @peer waits for */
+void virtio_buf_peer_watch(VirtIOBufPeer *peer);
+
 /* Whether to be called when the socket can be written to */
 void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on);
+
+/* Reads, and does what the peer says */
+void virtio_buf_peer_input(VirtIOBufPeer *peer);
 
 /* There is something to send: soon */
 void virtio_buf_peer_wake(VirtIOBufPeer *peer);
