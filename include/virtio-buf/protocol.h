@@ -287,7 +287,8 @@ struct virtio_buf_msg_update {
  * struct virtio_buf_msg_release - the consumer will not read this again
  * @msg: VIRTIO_BUF_MSG_RELEASE, or from the server VIRTIO_BUF_MSG_LOST: held
  *      for longer than the hold timeout, the contents are no longer the
- *      consumer's
+ *      consumer's. Answered by RELEASE, before which no UPDATE of the stream
+ *      comes; but the buffer's writer is detached by it, and has no answer.
  * @buffer: an attached buffer; one that went meanwhile is no error
  * @serial: of an UPDATE that was sent for it, and of all before it; one that is
  *      released already is no error
@@ -301,9 +302,12 @@ struct virtio_buf_msg_release {
 /**
  * struct virtio_buf_msg_written - the writer's contents may be read
  * @msg: VIRTIO_BUF_MSG_WRITTEN
- * @buffer: a buffer that this consumer is the writer of
+ * @buffer: a buffer that this consumer is the writer of; one that went
+ *      meanwhile, or was lost, is no error
  * @frame: what the guest gets; @frame.serial is the writer's own, above its
- *      last
+ *      last since ATTACHED
+ *
+ * VIRTIO_BUF_MODE_LATEST and _EVERY: between an UPDATE and its RELEASE.
  */
 struct virtio_buf_msg_written {
     struct virtio_buf_msg msg;
