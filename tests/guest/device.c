@@ -2,7 +2,7 @@
 /*
  * virtbuf-test: the device under test and the steps that many tests share.
  *
- * The only state is which nodes to open. All calls are the raw ioctl(2), not a
+ * The only state is which device it is. All calls are the raw ioctl(2), not a
  * library's: libdrm's repeats on EINTR and would hide it.
  */
 #include "device.h"
@@ -21,6 +21,7 @@
 #define GIVE_BACK_MS    20000
 
 static struct virtbuf_device device;
+static char driver[256];        /* "/sys/bus/virtio/drivers/..." */
 
 bool device_setup(const char *node, const char *instance, char *message,
                   size_t message_size)
@@ -59,6 +60,52 @@ static int open_node(const char *name)
         test_fail(__FILE__, __LINE__, "%s: %s", path, errno_name(errno));
     }
     return fd;
+}
+
+void device_find_driver(void)
+{
+    char path[96], real[256];
+    ssize_t n;
+
+    if (geteuid() != 0) {
+        test_skip("only root can unbind a device");
+    }
+    snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/driver",
+             device_virtio());
+    n = readlink(path, real, sizeof(real) - 1);
+    CHECK(n > 0);
+    real[n] = '\0';
+    snprintf(driver, sizeof(driver), "/sys/bus/virtio/drivers/%.200s",
+             strrchr(real, '/') + 1);
+}
+
+/* Writes the device's name to "bind" or "unbind" */
+static void change_driver(const char *attribute)
+{
+    char path[300];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", driver, attribute);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    CHECK_OK(fd);
+    CHECK_OK(write(fd, device_virtio(), strlen(device_virtio())));
+    close(fd);
+}
+
+void device_unbind(void)
+{
+    change_driver("unbind");
+}
+
+void device_bind(void)
+{
+    int64_t give_up = time_in(PATIENCE_MS);
+
+    change_driver("bind");
+    /* The node is made by the kernel, but not at once */
+    while (!device_is_there() && time_in(0) < give_up) {
+        sleep_ms(20);
+    }
 }
 
 int device_open(void)

@@ -44,6 +44,14 @@ const char *device_virtio(void);
 
 /* Is its render node there? */
 bool device_is_there(void);
+/*
+ * Finds the device's driver, for the next two; skips the test without root's
+ * rights. Unbinding a device in sysfs is to the driver what pulling it is;
+ * device_bind() waits for the render node.
+ */
+void device_find_driver(void);
+void device_unbind(void);
+void device_bind(void);
 int device_open(void);
 int device_open_card(void);
 

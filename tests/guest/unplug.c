@@ -16,48 +16,6 @@
 #include "device.h"
 #include "suites.h"
 
-static char driver[256];        /* "/sys/bus/virtio/drivers/..." */
-
-static void find_driver(void)
-{
-    char path[96], real[256];
-    ssize_t n;
-
-    if (geteuid() != 0) {
-        test_skip("only root can unbind a device");
-    }
-    snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/driver",
-             device_virtio());
-    n = readlink(path, real, sizeof(real) - 1);
-    CHECK(n > 0);
-    real[n] = '\0';
-    snprintf(driver, sizeof(driver), "/sys/bus/virtio/drivers/%.200s",
-             strrchr(real, '/') + 1);
-}
-
-/* Writes the device's name to "bind" or "unbind" */
-static void change_driver(const char *attribute)
-{
-    char path[300];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/%s", driver, attribute);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    CHECK_OK(fd);
-    CHECK_OK(write(fd, device_virtio(), strlen(device_virtio())));
-    close(fd);
-}
-
-/* The node is made by the kernel, but not at once */
-static void wait_for_device(void)
-{
-    int64_t give_up = time_in(PATIENCE_MS);
-
-    while (!device_is_there() && time_in(0) < give_up) {
-        sleep_ms(20);
-    }
-}
-
 /*
  * Runs @body, which starts with the device and unbinds it, in a child. Binds
  * the device again, and shows that all of it is there.
@@ -67,7 +25,7 @@ static void with_unbinding(void (*body)(void))
     int status;
     pid_t pid;
 
-    find_driver();
+    device_find_driver();
     pid = fork();
     CHECK_OK(pid);
     if (pid == 0) {
@@ -75,9 +33,8 @@ static void with_unbinding(void (*body)(void))
         _exit(0);
     }
     CHECK_EQ(waitpid(pid, &status, 0), pid);
-    change_driver("bind");
+    device_bind();
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    wait_for_device();
     check_nothing_leaked();
 }
 
@@ -97,7 +54,7 @@ static void use_it(void)
 
     buffer_update(fd, buffer, page);
     p[0] = 1;
-    change_driver("unbind");
+    device_unbind();
     /* memory stays memory */
     CHECK_EQ(p[0], 1);
     p[page - 1] = 2;
@@ -143,7 +100,7 @@ static void wait_for_it(void)
     close(ready[1]);
     CHECK_EQ(read(ready[0], &byte, 1), 1);
     sleep_ms(200);
-    change_driver("unbind");
+    device_unbind();
     /* the pipe ends when the waiter does */
     end = (struct pollfd) { .fd = ready[0], .events = POLLIN };
     CHECK_EQ(poll(&end, 1, PATIENCE_MS), 1);
@@ -168,10 +125,9 @@ static void leave_it(void)
             CHECK(register_page(fd, page));
         }
         close(fd);
-        change_driver("unbind");
+        device_unbind();
         if (round < 4) {
-            change_driver("bind");
-            wait_for_device();
+            device_bind();
         }
     }
 }

@@ -2,15 +2,20 @@
 /*
  * virtbuf-revoke: attacks the taking back of buffers, in the guest.
  *
- * The other half is tests/lab/hoarder.py on the host: it subscribes to
- * APPLICATION_HOLDER and keeps what it gets. In each round a buffer of random
- * size is given to it and taken back, while a thread goes on writing in the
- * buffer's pages and their neighbours and misses no write. Once the buffer is
- * FREED, it is filled with a secret. The hoarder must not see that in the next
- * round, and what the hoarder writes then must not be seen here.
+ * The other half is virtio-buf-hoarder on the host: it subscribes to
+ * APPLICATION_HOLDER and keeps what it gets, in many ways. In each round a
+ * buffer of random size is given to it and taken back, by UNREGISTER or by
+ * taking the driver from the device, while a thread goes on writing in the
+ * buffer's pages and their neighbours and misses no write. Once the pages are
+ * back, they are filled with a secret. The hoarder must not see that, and what
+ * it writes must not be seen here, in some rounds that follow.
+ *
+ * With --kexec, the last round ends in another kernel, which fills all memory
+ * with the secret (--fill) and goes on.
  *
  * Writes TAP; all rounds are one test.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,15 +23,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <linux/reboot.h>
 #include <unistd.h>
 
 #include "device.h"
+#include "taking-back.h"
 
 #define WORDS           (page / sizeof(uint64_t))
 #define MAX_PAGES       64
-/* As hoarder.py knows them */
-#define SECRET          0x5345435245542121ull
-#define COUNTERS        0x100000000ull
+/* Some buffers are of more than a huge page */
+#define MAX_LARGE_PAGES 1100
+#define LARGE_ONE_IN    16
+/* In mixed rounds */
+#define UNBIND_ONE_IN   10
+/* Longer than the hoarder keeps what it has got */
+#define LOOTS           5
+/* For the hoarder to settle */
+#define MAX_DELAY_MS    30
+#define KEXEC_PAGES     4096
 
 /* Each access is one in the page that is there now, none is kept or merged */
 typedef volatile uint64_t word; /* hence volatile */
@@ -40,9 +57,20 @@ struct writer {
     pthread_t thread;
 };
 
-static unsigned int rounds = 100, seed = 1;
-static bool need_dmabuf = true;
+/* Pages that are back, with the secret in them */
+struct loot {
+    uint64_t *memory;
+    size_t pages;
+};
+
+enum way { WAY_MIXED, WAY_UNREGISTER, WAY_UNBIND };
+
+static unsigned int rounds = 100, seed = 1, unbound;
+static enum way way = WAY_MIXED;
+static bool need_dmabuf = true, fill;
+static const char *kexec_kernel, *kexec_initrd, *kexec_option;
 static uint64_t page;
+static int device;
 
 /* Counts up in the first and the last word of each page */
 static void *write_on(void *opaque)
@@ -50,7 +78,8 @@ static void *write_on(void *opaque)
     struct writer *writer = opaque;
 
     while (!atomic_load(&writer->stop)) {
-        uint64_t expected = COUNTERS + writer->rounds;
+        uint64_t expected = counter_word(writer->rounds);
+        uint64_t next = counter_word(writer->rounds + 1);
 
         for (size_t i = 0; i < writer->pages; i++) {
             word *first = writer->memory + i * WORDS;
@@ -63,8 +92,8 @@ static void *write_on(void *opaque)
                           (unsigned long long)*last,
                           (unsigned long long)expected);
             }
-            *first = expected + 1;
-            *last = expected + 1;
+            *first = next;
+            *last = next;
         }
         writer->rounds++;
     }
@@ -77,7 +106,7 @@ static void writer_start(struct writer *writer, void *memory, size_t pages)
     writer->memory = memory;
     writer->pages = pages;
     for (size_t i = 0; i < pages * WORDS; i++) {
-        writer->memory[i] = COUNTERS;
+        writer->memory[i] = counter_word(0);
     }
     CHECK_EQ(pthread_create(&writer->thread, NULL, write_on, writer), 0);
 }
@@ -90,17 +119,15 @@ static void writer_end(struct writer *writer)
     CHECK(writer->rounds > 0);
     /* What nobody wrote to is as it was, too */
     for (size_t i = 0; i < writer->pages * WORDS; i++) {
-        uint64_t expected = COUNTERS;
+        bool counts = i % WORDS == 0 || i % WORDS == WORDS - 1;
 
-        if (i % WORDS == 0 || i % WORDS == WORDS - 1) {
-            expected += writer->rounds;
-        }
-        CHECK_EQ(writer->memory[i], expected);
+        CHECK_EQ(writer->memory[i],
+                 counter_word(counts ? writer->rounds : 0));
     }
 }
 
 /* All but the first and the last page of the BO are the buffer */
-static uint32_t register_inside(int fd, uint32_t bo, size_t pages)
+static uint32_t register_inside(uint32_t bo, size_t pages)
 {
     struct registration reg;
 
@@ -110,7 +137,7 @@ static uint32_t register_inside(int fd, uint32_t bo, size_t pages)
     reg.args.application = PTR(APPLICATION_HOLDER);
     reg.args.application_len = strlen(APPLICATION_HOLDER);
     reg.args.mode = DRM_VIRTBUF_MODE_IN_PLACE;
-    CHECK_OK(registration_do(fd, &reg));
+    CHECK_OK(registration_do(device, &reg));
     if (need_dmabuf && reg.args.backing != DRM_VIRTBUF_BACKING_DMABUF) {
         test_fail(__FILE__, __LINE__, "the buffer is copied: reason %u",
                   reg.args.reason);
@@ -118,93 +145,185 @@ static uint32_t register_inside(int fd, uint32_t bo, size_t pages)
     return reg.args.buffer;
 }
 
-/* Of the round before. The hoarder writes to it when it has the next buffer. */
-struct loot {
-    uint32_t bo;
-    uint64_t *memory;
-    size_t pages;
-};
+/* Registers it, until the hoarder has it and knows that there are contents */
+static uint32_t give(uint32_t bo, size_t pages)
+{
+    uint32_t buffer = register_inside(bo, pages);
 
-static void loot_check(int fd, struct loot *loot)
+    CHECK_OK(wait_one(device, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
+                      PATIENCE_MS));
+    buffer_update(device, buffer, (pages - 2) * page);
+    sleep_ms((unsigned int)random() % MAX_DELAY_MS);
+    return buffer;
+}
+
+static void take_back(uint32_t buffer)
+{
+    if (way == WAY_UNBIND ||
+        (way == WAY_MIXED && random() % UNBIND_ONE_IN == 0)) {
+        device_unbind();
+        close(device);
+        unbound++;
+    } else if (buffer_unregister(device, buffer) ==
+               DRM_VIRTBUF_STATE_PENDING) {
+        CHECK_OK(wait_one(device, buffer, DRM_VIRTBUF_WAIT_FREED, 0,
+                          PATIENCE_MS));
+    }
+}
+
+static void loot_check(struct loot *loot)
 {
     if (!loot->memory) {
         return;
     }
     for (size_t i = 0; i < loot->pages * WORDS; i++) {
-        CHECK_EQ(loot->memory[i], SECRET);
+        CHECK_EQ(loot->memory[i], SECRET_WORD);
     }
     munmap(loot->memory, loot->pages * page);
-    bo_close(fd, loot->bo);
     loot->memory = NULL;
 }
 
-static uint64_t attack(int fd, size_t pages, struct loot *loot)
+static uint64_t attack(size_t pages, struct loot *loot)
 {
-    uint32_t bo = bo_create(fd, pages * page), buffer;
-    uint64_t *memory = bo_map(fd, bo, pages * page);
+    uint32_t bo = bo_create(device, pages * page);
+    uint64_t *memory = bo_map(device, bo, pages * page);
+    unsigned int unbound_before = unbound;
     struct writer writer;
 
     writer_start(&writer, memory, pages);
-    buffer = register_inside(fd, bo, pages);
-    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
-                      PATIENCE_MS));
-    buffer_update(fd, buffer, (pages - 2) * page);
-    if (buffer_unregister(fd, buffer) == DRM_VIRTBUF_STATE_PENDING) {
-        CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0,
-                          PATIENCE_MS));
-    }
+    take_back(give(bo, pages));
+    /* The pages are the guest's: the writes that come now are seen by nobody */
     writer_end(&writer);
-    loot_check(fd, loot);
-
-    for (size_t i = 0; i < pages * WORDS; i++) {
-        memory[i] = SECRET;
+    memset(memory, SECRET_BYTE, pages * page);
+    if (unbound != unbound_before) {
+        device_bind();
+        device = device_open();
+    } else {
+        bo_close(device, bo);
     }
-    *loot = (struct loot) { .bo = bo, .memory = memory, .pages = pages };
+    loot_check(loot);
+    *loot = (struct loot) { .memory = memory, .pages = pages };
     return writer.rounds * pages * 2;
 }
 
-static void taking_back(void)
+static size_t random_pages(void)
 {
-    struct loot loot = { 0 };
-    uint64_t writes = 0;
-    int fd = device_open();
+    bool large = random() % LARGE_ONE_IN == 0;
 
-    page = device_page(fd);
+    return 3 + (size_t)random() %
+           ((large ? MAX_LARGE_PAGES : MAX_PAGES) - 2);
+}
+
+static void attack_on(void)
+{
+    struct loot loots[LOOTS] = { 0 };
+    uint64_t writes = 0;
+
     srandom(seed);
     for (unsigned int i = 0; i < rounds; i++) {
-        size_t pages = 3 + (size_t)random() % (MAX_PAGES - 2);
-
-        writes += attack(fd, pages, &loot);
+        writes += attack(random_pages(), &loots[i % LOOTS]);
         if (i % 20 == 19) {
             test_note("%u rounds, %llu writes", i + 1,
                       (unsigned long long)writes);
         }
     }
-    loot_check(fd, &loot);
-    test_note("%u rounds, %llu writes, none lost", rounds,
-              (unsigned long long)writes);
-    close(fd);
+    for (unsigned int i = 0; i < LOOTS; i++) {
+        loot_check(&loots[i]);
+    }
+    test_note("seed %u: %u rounds, %u of them by unbinding, %llu writes, none "
+              "lost", seed, rounds, unbound, (unsigned long long)writes);
+}
+
+/* Most of what is free, until the process ends */
+static void fill_memory(void)
+{
+    struct sysinfo info;
+    size_t size;
+    void *memory;
+
+    CHECK_OK(sysinfo(&info));
+    size = info.freeram * info.mem_unit / 10 * 8;
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    memset(memory, SECRET_BYTE, size);
+    test_note("%zu MiB have been filled", (size_t)(size / MIB));
+}
+
+static int open_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        test_fail(__FILE__, __LINE__, "%s: %s", path, strerror(errno));
+    }
+    return fd;
+}
+
+/* Into another kernel, with a buffer that the hoarder has */
+static void kexec(void)
+{
+    uint32_t bo = bo_create(device, KEXEC_PAGES * page);
+    uint64_t *memory = bo_map(device, bo, KEXEC_PAGES * page);
+    char line[1024] = "";
+    ssize_t n;
+    int fd;
+
+    fd = open_file("/proc/cmdline");
+    n = read(fd, line, sizeof(line) / 2);
+    CHECK(n > 0);
+    line[n - 1] = ' ';
+    strncpy(line + n, kexec_option, sizeof(line) - 1 - (size_t)n);
+    CHECK_OK(syscall(SYS_kexec_file_load, open_file(kexec_kernel),
+                     open_file(kexec_initrd), strlen(line) + 1, line, 0));
+
+    for (size_t i = 0; i < KEXEC_PAGES * WORDS; i++) {
+        memory[i] = counter_word(0);
+    }
+    give(bo, KEXEC_PAGES);
+    test_note("into another kernel");
+    CHECK_OK(reboot(LINUX_REBOOT_CMD_KEXEC));
+}
+
+static void taking_back(void)
+{
+    if (way != WAY_UNREGISTER) {
+        device_find_driver();
+    }
+    if (fill) {
+        fill_memory();
+    }
+    device = device_open();
+    page = device_page(device);
+    attack_on();
+    if (kexec_kernel) {
+        kexec();
+    }
+    close(device);
 }
 
 static void usage(FILE *out)
 {
     fputs("Usage: virtbuf-revoke [--rounds N] [--seed N] [--any-backing]\n"
-          "Needs hoarder.py on the host. Writes TAP.\n", out);
+          "                      [--only unregister|unbind] [--fill]\n"
+          "                      [--kexec KERNEL --initrd INITRD\n"
+          "                       --append OPTION]\n"
+          "Needs virtio-buf-hoarder on the host. Writes TAP.\n", out);
 }
 
-int main(int argc, char **argv)
+static bool parse(int argc, char **argv)
 {
     static const struct option long_options[] = {
         { "rounds", required_argument, NULL, 'r' },
         { "seed", required_argument, NULL, 's' },
         { "any-backing", no_argument, NULL, 'a' },
-        { "help", no_argument, NULL, 'h' },
+        { "only", required_argument, NULL, 'o' },
+        { "fill", no_argument, NULL, 'f' },
+        { "kexec", required_argument, NULL, 'k' },
+        { "initrd", required_argument, NULL, 'i' },
+        { "append", required_argument, NULL, 'p' },
         { 0 },
     };
-    static const struct test tests[] = { { "taking-back", taking_back, 0 } };
-    const struct suite suite = SUITE("revoke", tests);
-    struct harness_options options = { 0 };
-    char message[1024];
     int option;
 
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -213,24 +332,49 @@ int main(int argc, char **argv)
             rounds = (unsigned int)atoi(optarg);
             break;
         case 's':
-            seed = (unsigned int)atoi(optarg);
+            seed = (unsigned int)strtoul(optarg, NULL, 0);
             break;
         case 'a':
             need_dmabuf = false;
             break;
-        case 'h':
-            usage(stdout);
-            return 0;
+        case 'o':
+            way = strcmp(optarg, "unbind") ? WAY_UNREGISTER : WAY_UNBIND;
+            break;
+        case 'f':
+            fill = true;
+            break;
+        case 'k':
+            kexec_kernel = optarg;
+            break;
+        case 'i':
+            kexec_initrd = optarg;
+            break;
+        case 'p':
+            kexec_option = optarg;
+            break;
         default:
-            usage(stderr);
-            return 2;
+            return false;
         }
+    }
+    return !kexec_kernel == !kexec_initrd && !kexec_kernel == !kexec_option;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test tests[] = { { "taking-back", taking_back, 0 } };
+    const struct suite suite = SUITE("revoke", tests);
+    struct harness_options options = { 0 };
+    char message[1024];
+
+    if (!parse(argc, argv)) {
+        usage(stderr);
+        return 2;
     }
     if (!device_setup(NULL, NULL, message, sizeof(message))) {
         printf("Bail out! %s\n", message);
         return 3;
     }
 
-    options.time_limit_s = 60 + rounds * 10;
+    options.time_limit_s = 120 + rounds * 10;
     return harness_run(&suite, 1, &options);
 }

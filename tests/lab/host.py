@@ -36,7 +36,8 @@ class Host:
         self.ours = env.tree_digest(
             top / "meson.build", top / "meson_options.txt",
             top / "meson.options", top / "lib", top / "include",
-            top / "tests" / "unit", top / "tests" / "guest", top / "docs",
+            top / "tests" / "unit", top / "tests" / "guest",
+            top / "tests" / "host", top / "docs",
             *[p for p in sorted((top / "tools").glob("*"))
               if p.name != "lab"])
 

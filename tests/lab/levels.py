@@ -18,6 +18,7 @@ import env
 import inside
 import probe
 import report
+import revoke
 import steps
 import style
 import tasks
@@ -32,8 +33,6 @@ PROOF_LIMIT = 60
 # Holders answer after a second: not too late, whatever else the machine has to
 # do, or the server disconnects one in the middle of the next test.
 PATIENT = ",release-timeout=20000"
-REVOKE = "virtbuf-revoke"
-REVOKE_ROUNDS = 100
 
 
 class Run:
@@ -196,7 +195,7 @@ SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 def guest_tasks(run, level, limit, accel, kernel) -> list:
     found = []
     for program in run.parts.host.programs("tests/guest"):
-        if program.name == REVOKE:
+        if program.name == revoke.PROGRAM:
             continue
         params = run.driver_guest(limit, accel, kernel)
         arguments = ["--consumer", "--holder"]
@@ -238,12 +237,11 @@ def tasks_proofs(run, level):
 
 def tasks_revoke(run, level):
     """Somebody keeps every buffer; the guest goes on writing in it."""
-    return [{"kind": "guest_tests", "name": level, "params": dict(
-        run.driver_guest(NESTED_GUEST_LIMIT, "kvm"), program=str(program),
-        programs=[str(program)], arguments=f"--rounds {REVOKE_ROUNDS}",
-        hoarder=True, device=",release-timeout=50")}
-        for program in run.parts.host.programs("tests/guest")
-        if program.name == REVOKE]
+    pattern = run.pattern(level)
+    return [task for task in revoke.tasks_of(
+        level, run.driver_guest(NESTED_GUEST_LIMIT, "kvm"),
+        run.parts.host.program, run.lab.options.long)
+        if pattern in task["name"]]
 
 
 # end to end

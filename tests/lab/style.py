@@ -16,6 +16,7 @@ MAX_LINES = 900
 SOURCE = (".c", ".h", ".py", ".sh")
 QEMU_STYLE = ("hw", "include/hw", "tests/qtest")
 QEMU_LIKE = ("lib", "tools", "tests/unit", "tests/guest",
+             "tests/host",
              "include/virtio-buf", "tests/fuzz")
 KERNEL_STYLE = ("drivers", "include/uapi")
 # What QEMU's script says that holds for QEMU's own code only: its licence,

@@ -21,6 +21,7 @@ import time
 
 import env
 import report
+import revoke
 import vm
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -292,14 +293,15 @@ def guest_tests(params, folder, watch=None) -> dict:
         guest = make_guest(params, job, devices=device_options(
             socket, "test", params.get("backing", "auto"),
             params.get("device", "")),
-            boot=params.get("boot", ""), memory=params.get("memory", 1024))
+            boot=params.get("boot", ""), memory=params.get("memory", 1024),
+            shares=[vm.Share(folder / path, place) for place, path
+                    in params.get("shares", {}).items()])
         running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
         try:
             if wait_for_socket(socket, running.child):
                 if params.get("hoarder"):
-                    hoarders.start("hoarder", [
-                        sys.executable, "-B", HERE / "hoarder.py", socket,
-                        APPLICATION_HOLDER])
+                    hoarders.start("hoarder", revoke.hoarder_command(
+                        params, socket, APPLICATION_HOLDER))
                 for name, application in (
                         ("consumer", APPLICATION_CONSUMER),
                         ("holder", APPLICATION_HOLDER)):
@@ -326,8 +328,10 @@ def guest_tests(params, folder, watch=None) -> dict:
     cases.append(report.Case("guest kernel and exit", report.FAILED
                              if problem else report.OK, problem))
     if params.get("hoarder"):
-        cases.append(report.Case("the hoarder has seen nothing", report.FAILED
-                                 if seen else report.OK, " ".join(seen)))
+        cases += revoke.hoarder_cases(folder / "hoarder.log", seen)
+    if params.get("part"):
+        cases = [dataclasses.replace(case, name=f"{params['part']}: "
+                                     f"{case.name}") for case in cases]
     return {"cases": as_dicts(cases), "seconds": result.seconds}
 
 
