@@ -84,9 +84,9 @@ static bool has_data(int fd, uint64_t start, uint64_t len)
  * punches the hole and then fails, in madvise(), which a shared mapping does
  * not need.
  *
- * Returns 0 if all of them have been replaced; -EBUSY if not, as more than these
- * may have to be; -errno if the kernel refuses it. The contents are kept in any
- * case.
+ * Returns 0 if all of them have been replaced; -EBUSY if not, as more than
+ * these may have to be; -errno if the kernel refuses it. The contents are kept
+ * in any case.
  */
 static int replace_pages(RAMBlock *block, uint64_t start, uint64_t len,
                          uint8_t *save)
