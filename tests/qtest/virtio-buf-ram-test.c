@@ -16,6 +16,7 @@
 #include "libqos/virtio-buf-boot.h"
 #include "libqos/virtio-buf-holder.h"
 #include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_mem.h"
 
 #define PAGE_SIZE 4096
 /* Above what the tests allocate */
@@ -531,6 +532,86 @@ static void test_balloon(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_boot_end(&booted);
 }
 
+/* Plugs or unplugs the first block of the virtio-mem */
+static void change_block(QVirtioBufBooted *booted, QVirtioPCIDevice *mem,
+                         QVirtQueue *vq, uint16_t type, uint64_t addr)
+{
+    QTestState *qts = booted->qts;
+    struct virtio_mem_req request = {
+        .type = cpu_to_le16(type),
+        .u.plug = {
+            .addr = cpu_to_le64(addr), .nb_blocks = cpu_to_le16(1),
+        },
+    };
+    uint64_t out = guest_alloc(&booted->alloc, sizeof(request));
+    uint64_t in = guest_alloc(&booted->alloc, sizeof(struct virtio_mem_resp));
+    uint32_t head;
+
+    qtest_memwrite(qts, out, &request, sizeof(request));
+    head = qvirtqueue_add(qts, vq, out, sizeof(request), false, true);
+    qvirtqueue_add(qts, vq, in, sizeof(struct virtio_mem_resp), true, false);
+    qvirtqueue_kick(qts, &mem->vdev, vq, head);
+    qvirtio_wait_used_elem(qts, &mem->vdev, vq, head, NULL,
+                           QVIRTIO_BUF_TIMEOUT_US);
+    g_assert_cmpuint(qtest_readw(qts, in), ==, VIRTIO_MEM_RESP_ACK);
+}
+
+/* Only what is plugged is RAM, and pages that are unplugged later stay so */
+static void test_virtio_mem(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBufBuffer buffer = { .addr = HOTPLUG_RAM, .size = 3 * PAGE_SIZE };
+    QVirtioBufBuffer main_ram = { .addr = FREE_RAM, .size = 3 * PAGE_SIZE };
+    QVirtioBufBuffer nothing = { .addr = HOTPLUG_RAM + 2 * MiB };
+    QVirtioBufBuffer over = {
+        .addr = HOTPLUG_RAM + 2 * MiB - PAGE_SIZE, .size = 2 * PAGE_SIZE,
+    };
+    QVirtioBufBooted booted;
+    QVirtioPCIDevice *mem;
+    QBufHolder holder;
+    QVirtQueue *vq;
+    QVirtioBuf *b;
+
+    qvirtio_buf_boot(&booted, PC " -machine memory-backend=mem"
+                     " -object memory-backend-memfd,size=256M,id=mem"
+                     MEMFD("more") " -device virtio-mem-pci,memdev=more,"
+                     "requested-size=64M,block-size=2M,addr=05.0" BUF);
+    qvirtio_buf_boot_driver(&booted);
+    b = &booted.buf;
+    mem = qvirtio_buf_boot_other(&booted, 5);
+    qvirtio_set_features(&mem->vdev, 1ull << VIRTIO_F_VERSION_1 |
+                         1ull << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE);
+    vq = qvirtqueue_setup(&mem->vdev, &booted.alloc, 0);
+    qvirtio_set_driver_ok(&mem->vdev);
+
+    check_contents(b, &main_ram, VIRTIO_BUF_REASON_NONE);
+    buffer.id = 0;
+    g_assert_cmpuint(qvirtio_buf_register(b, &buffer), ==,
+                     VIRTIO_BUF_S_NOT_RAM);
+    change_block(&booted, mem, vq, VIRTIO_MEM_REQ_PLUG, HOTPLUG_RAM);
+    g_assert_cmpuint(qvirtio_buf_register(b, &nothing), ==,
+                     VIRTIO_BUF_S_NOT_RAM);
+    g_assert_cmpuint(qvirtio_buf_register(b, &over), ==, VIRTIO_BUF_S_NOT_RAM);
+    check_contents(b, &buffer, VIRTIO_BUF_REASON_DISCARD);
+    check_pair(b, FREE_RAM, HOTPLUG_RAM, VIRTIO_BUF_REASON_DISCARD);
+
+    /* Unplugged with a buffer in it: no update makes QEMU populate it again */
+    buffer.id = 0;
+    qbuf_holder_register(&holder, b, &buffer, "unplugged");
+    qtest_memset(b->qts, HOTPLUG_RAM, 0x77, buffer.size);
+    qbuf_holder_update(&holder, b, &buffer);
+    change_block(&booted, mem, vq, VIRTIO_MEM_REQ_UNPLUG, HOTPLUG_RAM);
+    qbuf_holder_update(&holder, b, &buffer);
+    qbuf_memory_check(&holder.memory, 0, buffer.size, 0x77);
+    change_block(&booted, mem, vq, VIRTIO_MEM_REQ_PLUG, HOTPLUG_RAM);
+    qbuf_holder_update(&holder, b, &buffer);
+    qbuf_memory_check(&holder.memory, 0, buffer.size, 0);
+    qbuf_holder_clear(&holder);
+
+    qvirtqueue_cleanup(mem->vdev.bus, vq, &booted.alloc);
+    qvirtio_buf_boot_other_free(mem);
+    qvirtio_buf_boot_end(&booted);
+}
+
 static void register_virtio_buf_ram_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -552,6 +633,7 @@ static void register_virtio_buf_ram_test(void)
     qos_add_test("ram/mixed-nodes", QVIRTIO_BUF_ALONE, test_mixed_nodes, &alone);
     qos_add_test("ram/dimm", QVIRTIO_BUF_ALONE, test_dimm, &alone);
     qos_add_test("ram/nvdimm", QVIRTIO_BUF_ALONE, test_nvdimm, &alone);
+    qos_add_test("ram/virtio-mem", QVIRTIO_BUF_ALONE, test_virtio_mem, &alone);
     qos_add_test("ram/not-ram", QVIRTIO_BUF_ALONE, test_not_ram, &alone);
     qos_add_test("ram/balloon", QVIRTIO_BUF_ALONE, test_balloon, &alone);
 }
