@@ -228,6 +228,10 @@ def stock_modules(stock, kind) -> list:
             for name in (stock / f"{kind}.modules").read_text().split()]
 
 
+# Of 2 MiB, which only a kernel that boots has for sure: the RAM of the qtest
+# with hugetlb, and some.
+HUGE_PAGES = 136
+
 HOST_JOB = """
 root=/mnt
 mount -t proc proc $root/proc
@@ -278,6 +282,7 @@ def host_vm(stock, command, environment, needed, writable, limit, memory=4096,
               Share(writable, f"/mnt{writable}", writable=True)]
     return Guest(kernel=stock / "vmlinuz", busybox=stock / "busybox", job=job,
                  modules=stock_modules(stock, "host"), shares=shares,
+                 boot=f"loglevel=5 hugepages={HUGE_PAGES}",
                  accel="tcg,thread=multi", memory=memory,
                  cpus=min(2, os.cpu_count() or 1), limit=limit,
                  interactive=interactive)
