@@ -442,10 +442,24 @@ static bool has_huge_pages(QVirtioBuf *b)
     return false;
 }
 
+/* How often the kernel had none to give */
+static uint64_t huge_page_failures(void)
+{
+    g_autofree char *text = NULL;
+    const char *line;
+
+    if (!g_file_get_contents("/proc/vmstat", &text, NULL, NULL)) {
+        return 0;
+    }
+    line = strstr(text, "thp_file_fallback ");
+    return line ? g_ascii_strtoull(strchr(line, ' '), NULL, 10) : 0;
+}
+
 /* Puts the RAM from FREE_RAM into huge pages, or skips the test */
 static bool skip_without_huge_pages(QVirtioBuf *b, size_t size)
 {
     g_autofree char *policy = NULL;
+    uint64_t failures;
     char *start, *end;
 
     if (skip_without_udmabuf()) {
@@ -456,6 +470,7 @@ static bool skip_without_huge_pages(QVirtioBuf *b, size_t size)
         g_test_skip("the policy of huge pages cannot be set");
         return true;
     }
+    failures = huge_page_failures();
     /* It counts at the first touch; QEMU asks for them */
     qtest_memset(b->qts, FREE_RAM, 0x66, size);
     start = strchr(policy, '[');
@@ -464,7 +479,11 @@ static bool skip_without_huge_pages(QVirtioBuf *b, size_t size)
     *end = 0;
     g_assert_true(write_policy(start + 1));
     if (!has_huge_pages(b)) {
-        g_test_skip("the kernel gave no huge pages");
+        g_autofree char *why = g_strdup_printf(
+            "the kernel gave no huge pages (thp_file_fallback in /proc/vmstat "
+            "grew by %" PRIu64 ")", huge_page_failures() - failures);
+
+        g_test_skip(why);
         return true;
     }
     return false;
