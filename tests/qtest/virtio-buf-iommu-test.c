@@ -91,7 +91,7 @@ static void iommu_on(QTestState *qts)
     }
     qtest_bufwrite(qts, table(TABLE_4K), pages, used * PAGE_SIZE);
     set_entry(qts, TABLE_1G, 0, table(TABLE_2M) | VTD_READ | VTD_WRITE);
-    /* Bus 0; an entry of these has two words, those of contexts for each devfn */
+    /* Entries have two words; bus 0, and a context for each of its functions */
     set_entry(qts, TABLE_ROOT, 0, table(TABLE_CONTEXT) | VTD_PRESENT);
     for (unsigned devfn = 0; devfn < 256; devfn++) {
         set_entry(qts, TABLE_CONTEXT, 2 * devfn,

@@ -633,7 +633,8 @@ static void register_virtio_buf_ram_test(void)
     qos_add_test("ram/mixed-nodes", QVIRTIO_BUF_ALONE, test_mixed_nodes, &alone);
     qos_add_test("ram/dimm", QVIRTIO_BUF_ALONE, test_dimm, &alone);
     qos_add_test("ram/nvdimm", QVIRTIO_BUF_ALONE, test_nvdimm, &alone);
-    qos_add_test("ram/virtio-mem", QVIRTIO_BUF_ALONE, test_virtio_mem, &alone);
+    qos_add_test("ram/virtio-mem", QVIRTIO_BUF_ALONE, test_virtio_mem,
+                 &alone);
     qos_add_test("ram/not-ram", QVIRTIO_BUF_ALONE, test_not_ram, &alone);
     qos_add_test("ram/balloon", QVIRTIO_BUF_ALONE, test_balloon, &alone);
 }
