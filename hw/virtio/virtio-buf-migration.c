@@ -35,14 +35,14 @@
 typedef struct SavedBuffer {
     VirtIOBuf *device;          /* whose limits bound @request_size */
     uint32_t request_size;
-    uint8_t *request;           /* struct virtio_buf_register, as to the guest */
+    uint8_t *request;           /* struct virtio_buf_register and the rest */
     uint8_t uuid[VIRTIO_BUF_UUID_SIZE];
     struct virtio_buf_frame frame; /* of the newest update; serial 0: none */
     uint64_t released;
     uint32_t consumers;
     uint32_t news;
     uint32_t written_size;
-    uint8_t *written;           /* struct virtio_buf_frame: with EVENT_WRITTEN */
+    uint8_t *written;           /* struct virtio_buf_frame, EVENT_WRITTEN */
     uint8_t backing;            /* what the guest knows */
     uint8_t reason;
 } SavedBuffer;

@@ -26,6 +26,11 @@ static const char *path(void)
     return qvirtio_buf_socket_path();
 }
 
+static QVirtioBufDestination *destination_new(const char *from, const char *to)
+{
+    return qvirtio_buf_destination_new(qvirtio_buf_before, from, to);
+}
+
 static void guest_check(QTestState *qts, const QVirtioBufBuffer *buffer,
                         uint8_t pattern)
 {
@@ -243,7 +248,7 @@ static void test_live(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
     QBufConsumer *here = qbuf_subscribe_none(path(), "test", 0);
-    QVirtioBufDestination *d = qvirtio_buf_destination_new(NULL, NULL);
+    QVirtioBufDestination *d = destination_new(NULL, NULL);
     QBufConsumer *there = qbuf_subscribe_none(d->server, "test", 0);
     struct virtio_buf_config config;
     Scene scene = {};
@@ -311,7 +316,7 @@ static void test_refused(void *obj, void *data, QGuestAllocator *alloc)
         g_autofree char *options = g_strdup_printf(QVIRTIO_BUF_SERVER ",%s",
                                                    cases[i].option);
         QVirtioBufDestination *d =
-            qvirtio_buf_destination_new(QVIRTIO_BUF_SERVER, options);
+            destination_new(QVIRTIO_BUF_SERVER, options);
 
         g_test_message("%s", cases[i].option);
         g_assert_false(qvirtio_buf_migrate(b, d));
@@ -328,7 +333,7 @@ static void test_cancelled(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
     QBufConsumer *c = qbuf_subscribe_none(path(), "test", 0);
-    QVirtioBufDestination *d = qvirtio_buf_destination_new(NULL, NULL);
+    QVirtioBufDestination *d = destination_new(NULL, NULL);
     g_autofree char *uri = g_strdup_printf("unix:%s", d->channel);
     Scene scene = {};
 
@@ -349,7 +354,7 @@ static void test_cancelled(void *obj, void *data, QGuestAllocator *alloc)
     qtest_qmp_assert_success(b->qts,
         "{'execute': 'migrate-set-parameters',"
         " 'arguments': {'max-bandwidth': 1073741824}}");
-    d = qvirtio_buf_destination_new(NULL, NULL);
+    d = destination_new(NULL, NULL);
     g_assert_true(qvirtio_buf_migrate(b, d));
     qvirtio_buf_wait_event(&d->buf, scene.pending.id, VIRTIO_BUF_EVENT_FREED,
                            NULL);

@@ -18,8 +18,9 @@ static char *replace(const char *text, const char *from, const char *to)
                            at + strlen(from));
 }
 
-QVirtioBufDestination *qvirtio_buf_destination_new(const char *from,
-                                                   const char *to)
+QVirtioBufDestination *
+qvirtio_buf_destination_new(QOSBeforeTest before, const char *from,
+                            const char *to)
 {
     QVirtioBufDestination *d = g_new0(QVirtioBufDestination, 1);
     g_autoptr(GString) line = g_string_new(qos_get_current_command_line());
@@ -31,7 +32,7 @@ QVirtioBufDestination *qvirtio_buf_destination_new(const char *from,
     d->channel = g_build_filename(d->dir, "channel", NULL);
     d->messages = g_build_filename(d->dir, "messages", NULL);
 
-    qvirtio_buf_before(line, NULL);
+    before(line, NULL);
     moved = replace(line->str, qvirtio_buf_socket_path(), d->server);
     changed = from ? replace(moved, from, to) : g_strdup(moved);
     args = g_strdup_printf("%s -incoming defer 2>%s", changed, d->messages);

@@ -26,12 +26,12 @@ typedef struct QVirtioBufDestination {
 } QVirtioBufDestination;
 
 /*
- * Starts a QEMU that waits for a migration, for a test whose "before" is
- * qvirtio_buf_before() without an argument. @from, if not NULL, is replaced by
- * @to in its command line.
+ * Starts a QEMU that waits for a migration. @before: the test's one, which gets
+ * NULL. @from, if not NULL, is replaced by @to in its command line.
  */
-QVirtioBufDestination *qvirtio_buf_destination_new(const char *from,
-                                                   const char *to);
+QVirtioBufDestination *
+qvirtio_buf_destination_new(QOSBeforeTest before, const char *from,
+                            const char *to);
 void qvirtio_buf_destination_free(QVirtioBufDestination *destination);
 
 /* Makes destination->buf drive the device that @b drove at the source */

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QTest cases of virtio-buf: migration and memory that consumers have
+ *
+ * What a consumer writes reaches the destination, also where only the consumer
+ * knows that it has; and what cannot be right is refused: postcopy with
+ * dma-bufs.
+ */
+#include "qemu/osdep.h"
+#include <sys/mman.h>
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "qemu/units.h"
+#include "qobject/qdict.h"
+#include "libqtest.h"
+#include "libqos/virtio-buf.h"
+#include "libqos/virtio-buf-consumer.h"
+#include "libqos/virtio-buf-migration.h"
+
+#define PAGE_SIZE 4096
+
+static const char *path(void)
+{
+    return qvirtio_buf_socket_path();
+}
+
+static QVirtioBufDestination *destination_new(const char *options)
+{
+    return qvirtio_buf_destination_new(qvirtio_buf_before,
+                                       options ? QVIRTIO_BUF_SERVER : NULL,
+                                       options);
+}
+
+static void set_bandwidth(QTestState *qts, int64_t bytes)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-set-parameters',"
+                             " 'arguments': {'max-bandwidth': %" PRId64 "}}",
+                             bytes);
+}
+
+/* A writable buffer, with its writer attached */
+typedef struct Writer {
+    QVirtioBufBuffer buffer;
+    QBufConsumer *c;
+    QBufMemory memory;
+    uint8_t *bytes;
+    uint64_t handle;
+} Writer;
+
+static void writer_init(Writer *w, QVirtioBuf *b, uint8_t mode)
+{
+    *w = (Writer) {
+        .buffer = {
+            .mode = mode, .size = 4 * PAGE_SIZE,
+            .access = VIRTIO_BUF_ACCESS_WRITER,
+        },
+    };
+    qvirtio_buf_restart_writable(b);
+    qvirtio_buf_register_ok(b, &w->buffer, 0x11);
+    w->c = qbuf_subscribe(path(), "test", 0);
+    w->handle = qbuf_expect_buffer(w->c, w->buffer.id);
+    qbuf_expect_subscribed(w->c);
+    qbuf_attach_writer(w->c, w->handle);
+    qbuf_expect_attached(w->c, w->handle, &w->memory);
+    w->bytes = qbuf_memory_map(&w->memory);
+}
+
+static void writer_clear(Writer *w)
+{
+    munmap(w->bytes, w->memory.size);
+    qbuf_memory_clear(&w->memory);
+    qbuf_close(w->c);
+}
+
+static void check_guest(QTestState *qts, uint64_t addr, size_t size,
+                        uint8_t pattern)
+{
+    g_autofree uint8_t *bytes = g_malloc(size);
+
+    qtest_bufread(qts, addr, bytes, size);
+    for (size_t i = 0; i < size; i++) {
+        g_assert_cmphex(bytes[i], ==, pattern);
+    }
+}
+
+/* The guest has not read yet what the writer has written */
+static void test_written(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufDestination *d = destination_new(NULL);
+    QVirtioBufWritten written;
+    uint64_t serial;
+    Writer w;
+
+    writer_init(&w, b, VIRTIO_BUF_MODE_EVERY);
+    serial = qvirtio_buf_update_ok(b, w.buffer.id, w.buffer.size);
+    qbuf_expect_update(w.c, w.handle, serial, NULL);
+    qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
+    qvirtio_buf_config_changed(b);
+    memset(w.bytes, 0x22, 2 * PAGE_SIZE);
+    qbuf_written(w.c, w.handle, 7, 2 * PAGE_SIZE);
+    qvirtio_buf_wait_config_changed(b);
+
+    g_assert_true(qvirtio_buf_migrate(b, d));
+    qvirtio_buf_wait_written(&d->buf, w.buffer.id, 7, 2 * PAGE_SIZE, &written);
+    g_assert_cmphex(written.event.flags, ==, VIRTIO_BUF_EVENT_WRITTEN |
+                    VIRTIO_BUF_EVENT_RELEASED | VIRTIO_BUF_EVENT_CONSUMERS);
+    g_assert_cmpuint(written.event.released, ==, serial);
+    g_assert_cmpuint(written.frame.span_count, ==, 0);
+    check_guest(d->qts, w.buffer.addr, 2 * PAGE_SIZE, 0x22);
+    check_guest(d->qts, w.buffer.addr + 2 * PAGE_SIZE, 2 * PAGE_SIZE, 0x11);
+    /* Nobody owns it here */
+    qvirtio_buf_update_ok(&d->buf, w.buffer.id, w.buffer.size);
+    writer_clear(&w);
+    qvirtio_buf_destination_free(d);
+    qos_invalidate_command_line();
+}
+
+/* A number that query-migrate tells of RAM */
+static uint64_t ram_number(QTestState *qts, const char *name)
+{
+    QDict *ret = qtest_qmp_assert_success_ref(qts,
+                                              "{'execute': 'query-migrate'}");
+    uint64_t number = 0;
+
+    if (qdict_haskey(ret, "ram")) {
+        number = qdict_get_int(qdict_get_qdict(ret, "ram"), name);
+    }
+    qobject_unref(ret);
+    return number;
+}
+
+/* Pages were sent before the consumer wrote to them, and QEMU has not seen it */
+static void test_late_write(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufDestination *d;
+    g_autofree char *uri = NULL;
+    uint64_t fill, fill_size = 32 * MiB;
+    int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
+    Writer w;
+
+    if (!qvirtio_buf_zero_copy()) {
+        g_test_skip("no /dev/udmabuf: nobody has the guest's pages");
+        return;
+    }
+    d = destination_new(NULL);
+    uri = g_strdup_printf("unix:%s", d->channel);
+    /* What is to be sent after the buffer, which was allocated before */
+    writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE);
+    g_assert_cmpuint(w.memory.backing, ==, VIRTIO_BUF_BACKING_DMABUF);
+    fill = guest_alloc(alloc, fill_size);
+    for (uint64_t at = 0; at < fill_size; at += PAGE_SIZE) {
+        qtest_writeq(b->qts, fill + at, at + 1);
+    }
+
+    set_bandwidth(b->qts, 4 * MiB);
+    qvirtio_buf_migration_capability(b->qts, "return-path", true);
+    qvirtio_buf_incoming(d, uri);
+    qvirtio_buf_outgoing(b->qts, uri);
+    /* The buffer has been sent when much of @fill has, which is above it */
+    g_assert_cmpuint(w.buffer.addr, <, fill);
+    while (ram_number(b->qts, "transferred") < 4 * MiB) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_assert_cmpuint(ram_number(b->qts, "dirty-sync-count"), ==, 1);
+    memset(w.bytes, 0x33, w.buffer.size);
+    set_bandwidth(b->qts, 1 * GiB);
+    g_assert_true(qvirtio_buf_migrated(b->qts));
+    g_assert_true(qvirtio_buf_migrated(d->qts));
+    check_guest(d->qts, w.buffer.addr, w.buffer.size, 0x33);
+
+    writer_clear(&w);
+    qvirtio_buf_destination_free(d);
+    qos_invalidate_command_line();
+}
+
+/* Returns the message if the destination refuses postcopy, to be freed */
+static char *postcopy_refusal(QVirtioBufDestination *d)
+{
+    QDict *ret = qtest_qmp(d->qts,
+        "{'execute': 'migrate-set-capabilities', 'arguments': {'capabilities':"
+        " [{'capability': 'postcopy-ram', 'state': true}]}}");
+    char *message = NULL;
+
+    if (qdict_haskey(ret, "error")) {
+        message = g_strdup(qdict_get_str(qdict_get_qdict(ret, "error"),
+                                         "desc"));
+    }
+    qobject_unref(ret);
+    return message;
+}
+
+static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufDestination *d = destination_new(QVIRTIO_BUF_SERVER
+                                               ",udmabuf=off");
+    g_autofree char *off = postcopy_refusal(d);
+    g_autofree char *on = NULL;
+    QBufConsumer *c;
+    QBufMemory memory = {};
+    QVirtioBufBuffer buffer = {};
+    QDict *ret;
+
+    qvirtio_buf_destination_free(d);
+    if (off) {
+        g_test_message("without dma-bufs: %s", off);
+        g_assert_null(strstr(off, "virtio-buf"));
+        g_test_skip("this host has no postcopy at all");
+        return;
+    }
+    d = destination_new(NULL);
+    on = postcopy_refusal(d);
+    qvirtio_buf_destination_free(d);
+    if (!qvirtio_buf_zero_copy()) {
+        g_assert_null(on);
+        g_test_skip("no /dev/udmabuf: postcopy need not be refused");
+        return;
+    }
+    g_assert_nonnull(on);
+    g_assert_nonnull(strstr(on, "start the destination with udmabuf=off"));
+
+    /* At the source it depends on whether anybody has a dma-buf */
+    c = qbuf_subscribe_none(path(), "test", 8);
+    qvirtio_buf_register_ok(b, &buffer, 0x11);
+    qbuf_expect_attached(c, qbuf_expect_buffer(c, buffer.id), &memory);
+    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", true);
+    qvirtio_buf_outgoing(b->qts, "exec:cat >/dev/null");
+    g_assert_false(qvirtio_buf_migrated(b->qts));
+    ret = qtest_qmp_assert_success_ref(b->qts, "{'execute': 'query-migrate'}");
+    g_assert_nonnull(strstr(qdict_get_str(ret, "error-desc"),
+                            "virtio-buf: programs on the host have zero-copy"));
+    qobject_unref(ret);
+    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", false);
+
+    /* And it goes on */
+    qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
+    qbuf_expect_update(c, memory.buffer, b->last_serial, NULL);
+    qbuf_memory_clear(&memory);
+    qbuf_close(c);
+    qos_invalidate_command_line();
+}
+
+static void register_virtio_buf_migration_writer_test(void)
+{
+    QOSGraphTestOptions opts = {
+        .before = qvirtio_buf_before,
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
+    };
+
+    qos_add_test("migration/written", "virtio-buf", test_written, &opts);
+    qos_add_test("migration/late-write", "virtio-buf", test_late_write, &opts);
+    qos_add_test("migration/postcopy", "virtio-buf", test_postcopy, &opts);
+}
+
+libqos_init(register_virtio_buf_migration_writer_test);
