@@ -630,7 +630,8 @@ static void register_virtio_buf_ram_test(void)
     }
     alone.arg = NULL;
     qos_add_test("ram/nodes", QVIRTIO_BUF_ALONE, test_nodes, &alone);
-    qos_add_test("ram/mixed-nodes", QVIRTIO_BUF_ALONE, test_mixed_nodes, &alone);
+    qos_add_test("ram/mixed-nodes", QVIRTIO_BUF_ALONE, test_mixed_nodes,
+                 &alone);
     qos_add_test("ram/dimm", QVIRTIO_BUF_ALONE, test_dimm, &alone);
     qos_add_test("ram/nvdimm", QVIRTIO_BUF_ALONE, test_nvdimm, &alone);
     qos_add_test("ram/virtio-mem", QVIRTIO_BUF_ALONE, test_virtio_mem,
