@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QTest cases of virtio-buf: consumers that write
+ * QTest cases of virtio-buf: consumers that write, and what they may say
  *
  * No vCPU runs: what the guest has in its RAM is what the test, or the writer,
  * put there. The cases do not say how buffers are backed: with udmabuf a writer
@@ -9,117 +9,20 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
-#include "qemu/units.h"
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
+#include "libqos/virtio-buf-writer.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
 #define PAGE_SIZE 4096
-/* Above all that the tests allocate */
-#define FREE_RAM (128 * MiB)
-/* More than is written back at once, in the main loop */
-#define LARGE (16 * MiB)
 
 static const char *path(void)
 {
     return qvirtio_buf_socket_path();
-}
-
-/* A buffer and its writer */
-typedef struct Writer {
-    QVirtioBuf *b;
-    QVirtioBufBuffer buffer;
-    QBufConsumer *c;
-    QBufMemory memory;
-    uint8_t *bytes;
-    uint64_t handle;
-} Writer;
-
-/* The device has been restarted with the feature */
-static void writer_register(Writer *w, QVirtioBuf *b, uint8_t mode,
-                            uint64_t size)
-{
-    *w = (Writer) {
-        .b = b,
-        .buffer = {
-            .mode = mode, .size = size, .addr = FREE_RAM,
-            .access = VIRTIO_BUF_ACCESS_WRITER, .application = "writer",
-        },
-    };
-    qvirtio_buf_register_ok(b, &w->buffer, 0x11);
-}
-
-static void writer_attach(Writer *w)
-{
-    w->c = qbuf_subscribe(path(), "writer", 0);
-    w->handle = qbuf_expect_buffer(w->c, w->buffer.id);
-    qbuf_expect_subscribed(w->c);
-    qbuf_attach_writer(w->c, w->handle);
-    qbuf_expect_attached(w->c, w->handle, &w->memory);
-    g_assert_true(w->memory.writer);
-    w->bytes = qbuf_memory_map(&w->memory);
-}
-
-static void writer_init(Writer *w, QVirtioBuf *b, uint8_t mode, uint64_t size)
-{
-    qvirtio_buf_restart_writable(b);
-    writer_register(w, b, mode, size);
-    writer_attach(w);
-}
-
-/* The guest's UPDATE, which the writer hears of */
-static uint64_t writer_update(Writer *w)
-{
-    uint64_t serial = qvirtio_buf_update_ok(w->b, w->buffer.id,
-                                            w->buffer.size);
-
-    qbuf_expect_update(w->c, w->handle, serial, NULL);
-    return serial;
-}
-
-static void writer_let_go(Writer *w)
-{
-    munmap(w->bytes, w->memory.size);
-    qbuf_memory_clear(&w->memory);
-}
-
-static void writer_clear(Writer *w)
-{
-    writer_let_go(w);
-    qbuf_close(w->c);
-}
-
-/* Every byte, or of megabytes, which take long to read, a sample */
-static void check_guest(QVirtioBuf *b, uint64_t addr, size_t size,
-                        uint8_t pattern)
-{
-    uint8_t bytes[2 * PAGE_SIZE];
-    size_t step = size > MiB ? 64 * KiB : sizeof(bytes);
-    size_t sample = size > MiB ? 64 : sizeof(bytes);
-
-    for (size_t at = 0; at < size; at += step) {
-        size_t len = MIN(sample, size - at);
-
-        qtest_bufread(b->qts, addr + at, bytes, len);
-        for (size_t i = 0; i < len; i++) {
-            if (bytes[i] != pattern) {
-                g_error("guest byte %zu is 0x%02x, not 0x%02x", at + i,
-                        bytes[i], pattern);
-            }
-        }
-    }
-    qtest_bufread(b->qts, addr + size - 1, bytes, 1);
-    g_assert_cmphex(bytes[0], ==, pattern);
-}
-
-/* What the writer has written, but not named, is not the guest's: of a copy */
-static uint8_t unnamed(const Writer *w, uint8_t guest, uint8_t writer)
-{
-    return w->memory.backing == VIRTIO_BUF_BACKING_COPY ? guest : writer;
 }
 
 static void test_attach(void *obj, void *data, QGuestAllocator *alloc)
@@ -130,9 +33,9 @@ static void test_attach(void *obj, void *data, QGuestAllocator *alloc)
     struct virtio_buf_event event;
     QBufMemory memory;
     uint64_t handle;
-    Writer w;
+    QBufWriter w;
 
-    writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, PAGE_SIZE);
+    qbuf_writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, PAGE_SIZE);
     qvirtio_buf_register_ok(b, &readable, 0);
     handle = qbuf_expect_buffer(w.c, readable.id);
     qbuf_attach_writer(w.c, handle);
@@ -154,7 +57,7 @@ static void test_attach(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_expect_silence(other);
 
     qbuf_detach(w.c, w.handle);
-    writer_let_go(&w);
+    qbuf_writer_let_go(&w);
     qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, &event);
     g_assert_cmpuint(event.consumers, ==, 1);
     qbuf_detach(other, w.handle);
@@ -216,15 +119,15 @@ static void check_hand_off(QVirtioBuf *b, uint8_t mode)
     QBufConsumer *reader;
     QBufMemory memory;
     uint64_t serial;
-    Writer w;
+    QBufWriter w;
 
-    writer_init(&w, b, mode, 3 * PAGE_SIZE - 1);
+    qbuf_writer_init(&w, b, mode, 3 * PAGE_SIZE - 1);
     reader = qbuf_subscribe(path(), "writer", 1);
     qbuf_expect_buffer(reader, w.buffer.id);
     qbuf_expect_subscribed(reader);
     qbuf_expect_attached(reader, w.handle, &memory);
 
-    serial = writer_update(&w);
+    serial = qbuf_writer_update(&w);
     qbuf_expect_update(reader, w.handle, serial, NULL);
     qbuf_release(reader, w.handle, serial);
     qbuf_memory_check(&w.memory, 0, w.buffer.size, 0x11);
@@ -240,32 +143,33 @@ static void check_hand_off(QVirtioBuf *b, uint8_t mode)
     g_assert_cmpuint(written.frame.span_count, ==, 2);
     g_assert_cmpint(memcmp(written.frame.spans, spans, sizeof(spans)), ==, 0);
     g_assert_false(written.event.flags & VIRTIO_BUF_EVENT_RELEASED);
-    check_guest(b, FREE_RAM + 100, 8, 0x22);
-    check_guest(b, FREE_RAM, 100, unnamed(&w, 0x11, 0x22));
-    check_guest(b, FREE_RAM + 108, 2 * PAGE_SIZE - 109,
-                unnamed(&w, 0x11, 0x22));
-    check_guest(b, FREE_RAM + 2 * PAGE_SIZE - 1, 2, 0x22);
-    check_guest(b, FREE_RAM + 2 * PAGE_SIZE + 1, PAGE_SIZE - 2,
-                unnamed(&w, 0x11, 0x22));
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM + 100, 8, 0x22);
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM, 100,
+                     qbuf_writer_unnamed(&w, 0x11, 0x22));
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM + 108, 2 * PAGE_SIZE - 109,
+                     qbuf_writer_unnamed(&w, 0x11, 0x22));
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM + 2 * PAGE_SIZE - 1, 2, 0x22);
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM + 2 * PAGE_SIZE + 1, PAGE_SIZE - 2,
+                     qbuf_writer_unnamed(&w, 0x11, 0x22));
     g_assert_cmpuint(qvirtio_buf_update(b, w.buffer.id, 1, NULL), ==,
                      VIRTIO_BUF_S_BUSY);
     b->last_serial--;
 
     /* Once more in the same turn: all of it; then it is the guest's again */
     memset(w.bytes, 0x33, w.memory.size);
-    qtest_memset(b->qts, FREE_RAM + 3 * PAGE_SIZE - 1, 0x44, 1);
+    qtest_memset(b->qts, QBUF_WRITER_RAM + 3 * PAGE_SIZE - 1, 0x44, 1);
     qbuf_written(w.c, w.handle, 8, w.buffer.size);
     qbuf_release(w.c, w.handle, serial);
     qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_WRITTEN |
                            VIRTIO_BUF_EVENT_RELEASED, &event);
     g_assert_cmpuint(event.released, ==, serial);
-    check_guest(b, FREE_RAM, w.buffer.size, 0x33);
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM, w.buffer.size, 0x33);
     /* What is behind the buffer's size is not its contents */
-    check_guest(b, FREE_RAM + 3 * PAGE_SIZE - 1, 1, 0x44);
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM + 3 * PAGE_SIZE - 1, 1, 0x44);
 
     /* Another turn: the writer sees what the guest has put there */
-    qtest_memset(b->qts, FREE_RAM, 0x55, w.buffer.size);
-    serial = writer_update(&w);
+    qtest_memset(b->qts, QBUF_WRITER_RAM, 0x55, w.buffer.size);
+    serial = qbuf_writer_update(&w);
     qbuf_expect_update(reader, w.handle, serial, NULL);
     qbuf_memory_check(&w.memory, 0, w.buffer.size, 0x55);
     qbuf_release(reader, w.handle, serial);
@@ -273,11 +177,11 @@ static void check_hand_off(QVirtioBuf *b, uint8_t mode)
     qbuf_release(w.c, w.handle, serial);
     qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_RELEASED, &event);
     g_assert_false(event.flags & VIRTIO_BUF_EVENT_WRITTEN);
-    check_guest(b, FREE_RAM, w.buffer.size, 0x55);
+    qbuf_check_guest(b->qts, QBUF_WRITER_RAM, w.buffer.size, 0x55);
 
     qbuf_memory_clear(&memory);
     qbuf_close(reader);
-    writer_clear(&w);
+    qbuf_writer_clear(&w);
 }
 
 static void test_every(void *obj, void *data, QGuestAllocator *alloc)
@@ -288,53 +192,6 @@ static void test_every(void *obj, void *data, QGuestAllocator *alloc)
 static void test_latest(void *obj, void *data, QGuestAllocator *alloc)
 {
     check_hand_off(obj, VIRTIO_BUF_MODE_LATEST);
-}
-
-/* Nobody owns it: the writer writes when it wants to, the guest as well */
-static void test_in_place(void *obj, void *data, QGuestAllocator *alloc)
-{
-    enum { HALF = LARGE / 2, ROUNDS = 20 };
-    struct virtio_buf_span span = { cpu_to_le64(HALF), cpu_to_le64(HALF) };
-    QVirtioBuf *b = obj;
-    QVirtioBufWritten written;
-    uint64_t serial = 0;
-    Writer w;
-
-    writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, LARGE);
-    memset(w.bytes, 0x22, PAGE_SIZE);
-    qbuf_written(w.c, w.handle, ++serial, PAGE_SIZE);
-    qvirtio_buf_wait_written(b, w.buffer.id, serial, PAGE_SIZE, NULL);
-    check_guest(b, FREE_RAM, PAGE_SIZE, 0x22);
-    check_guest(b, FREE_RAM + PAGE_SIZE, LARGE - PAGE_SIZE, 0x11);
-
-    for (int i = 0; i < ROUNDS; i++) {
-        struct virtio_buf_update update = {
-            .hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_UPDATE),
-            .buffer_id = cpu_to_le64(w.buffer.id),
-            .frame.serial = cpu_to_le64(++b->last_serial),
-            .frame.data_size = cpu_to_le64(HALF),
-        };
-        struct virtio_buf_update_response response;
-
-        /* Faster than they can be written back, and between updates */
-        qtest_memset(b->qts, FREE_RAM, i, HALF);
-        memset(w.bytes + HALF, 0x80 + i, HALF);
-        qbuf_written_spans(w.c, w.handle, ++serial, LARGE, &span, 1);
-        qbuf_written_spans(w.c, w.handle, ++serial, LARGE, &span, 1);
-        qvirtio_buf_command(b, &update, sizeof(update), &response,
-                            sizeof(response));
-        g_assert_cmpuint(le32_to_cpu(response.hdr.status), ==,
-                         VIRTIO_BUF_S_OK);
-        qbuf_written_spans(w.c, w.handle, ++serial, LARGE, &span, 1);
-        qbuf_expect_update(w.c, w.handle, b->last_serial, NULL);
-        g_assert_cmphex(w.bytes[0], ==, i);
-        g_assert_cmpint(memcmp(w.bytes, w.bytes + 1, HALF - 1), ==, 0);
-        qvirtio_buf_wait_written(b, w.buffer.id, serial, LARGE, &written);
-        check_guest(b, FREE_RAM + HALF, HALF, 0x80 + i);
-        check_guest(b, FREE_RAM, HALF, i);
-    }
-    qbuf_expect_silence(w.c);
-    writer_clear(&w);
 }
 
 /* What the guest has not asked for is overtaken: everything may have changed */
@@ -360,9 +217,9 @@ static void test_coalesced(void *obj, void *data, QGuestAllocator *alloc)
     uint32_t size = qvirtio_buf_property(msg.properties, 0, "codec", "h264");
     QVirtioBuf *b = obj;
     QVirtioBufWritten written;
-    Writer w;
+    QBufWriter w;
 
-    writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
+    qbuf_writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
     msg.head.buffer = cpu_to_le64(w.handle);
     msg.head.frame.property_bytes = cpu_to_le32(size);
     for (int serial = 1; serial <= 3; serial++) {
@@ -385,7 +242,7 @@ static void test_coalesced(void *obj, void *data, QGuestAllocator *alloc)
             g_assert_cmpuint(written.frame.span_count, ==, serial == 1);
         }
     }
-    writer_clear(&w);
+    qbuf_writer_clear(&w);
 }
 
 /* A writer that breaks a rule is disconnected, and the buffer has none again */
@@ -442,11 +299,11 @@ static void check_fault(QVirtioBuf *b, const Fault *fault)
     QBufConsumer *c;
     QBufMemory memory = { .fd = -1 };
     uint64_t serial;
-    Writer w;
+    QBufWriter w;
 
-    writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, 2 * PAGE_SIZE);
+    qbuf_writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, 2 * PAGE_SIZE);
     c = w.c;
-    serial = fault->not_its_turn ? 0 : writer_update(&w);
+    serial = fault->not_its_turn ? 0 : qbuf_writer_update(&w);
     if (serial) {
         qbuf_written(w.c, w.handle, 5, PAGE_SIZE);
         qvirtio_buf_wait_written(b, w.buffer.id, 5, PAGE_SIZE, NULL);
@@ -485,10 +342,10 @@ static void check_fault(QVirtioBuf *b, const Fault *fault)
         qbuf_close(c);
         qbuf_written(w.c, w.handle, 6, PAGE_SIZE);
         qvirtio_buf_wait_written(b, w.buffer.id, 6, PAGE_SIZE, NULL);
-        writer_clear(&w);
+        qbuf_writer_clear(&w);
         return;
     }
-    writer_clear(&w);
+    qbuf_writer_clear(&w);
     /* Nobody owns the contents any more, and another writer may come */
     if (serial) {
         uint64_t released;
@@ -497,8 +354,8 @@ static void check_fault(QVirtioBuf *b, const Fault *fault)
                          VIRTIO_BUF_S_OK);
         g_assert_cmpuint(released, ==, b->last_serial);
     }
-    writer_attach(&w);
-    writer_clear(&w);
+    qbuf_writer_attach(&w);
+    qbuf_writer_clear(&w);
 }
 
 static void test_faults(void *obj, void *data, QGuestAllocator *alloc)
@@ -513,16 +370,16 @@ static void test_faults(void *obj, void *data, QGuestAllocator *alloc)
 static void test_late(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
-    Writer w;
+    QBufWriter w;
 
-    writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
+    qbuf_writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
     memset(w.bytes, 0x22, PAGE_SIZE);
     qbuf_written(w.c, 12345, 1, PAGE_SIZE);
     qbuf_detach(w.c, w.handle);
     qbuf_written(w.c, w.handle, 1, PAGE_SIZE);
     qbuf_expect_silence(w.c);
     qvirtio_buf_no_event(b, w.buffer.id, VIRTIO_BUF_EVENT_WRITTEN);
-    writer_let_go(&w);
+    qbuf_writer_let_go(&w);
 
     qbuf_attach_writer(w.c, w.handle);
     qbuf_expect_attached(w.c, w.handle, &w.memory);
@@ -532,13 +389,13 @@ static void test_late(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_written(w.c, w.handle, 1, PAGE_SIZE);
     qbuf_expect_remove(w.c, w.handle);
     qbuf_written(w.c, w.handle, 2, PAGE_SIZE);
-    writer_let_go(&w);
+    qbuf_writer_let_go(&w);
     qbuf_removed(w.c, w.handle);
     qbuf_written(w.c, w.handle, 3, PAGE_SIZE);
     qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
     qbuf_expect_silence(w.c);
 
-    writer_register(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
+    qbuf_writer_register(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
     w.c = qbuf_subscribe(path(), "writer", 0);
     w.handle = qbuf_expect_buffer(w.c, w.buffer.id);
     qbuf_expect_subscribed(w.c);
@@ -550,102 +407,7 @@ static void test_late(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_expect_reset(w.c, VIRTIO_BUF_RESET_REASON_DRIVER);
     qbuf_written(w.c, w.handle, 2, PAGE_SIZE);
     qbuf_expect_silence(w.c);
-    writer_clear(&w);
-}
-
-/*
- * A copy that is large enough for a worker is being written back while the
- * guest takes the buffer: from then on its RAM is its own
- */
-static void check_taken_back(QVirtioBuf *b, bool reset)
-{
-    unsigned partly = 0;
-
-    for (int round = 0; round < 10; round++) {
-        Writer w;
-
-        writer_init(&w, b, VIRTIO_BUF_MODE_IN_PLACE, LARGE);
-        memset(w.bytes, 0x22, LARGE);
-        qbuf_written(w.c, w.handle, 1, LARGE);
-        qbuf_written(w.c, w.handle, 2, LARGE);
-        qbuf_written(w.c, w.handle, 3, LARGE);
-        g_usleep(round * 500);
-        if (reset) {
-            qvirtio_buf_restart_writable(b);
-        } else {
-            g_assert_cmpuint(qvirtio_buf_unregister(b, w.buffer.id), ==,
-                             VIRTIO_BUF_S_PENDING);
-        }
-        partly += qtest_readb(b->qts, FREE_RAM) == 0x22 &&
-                  qtest_readb(b->qts, FREE_RAM + LARGE - 1) == 0x11;
-        qtest_memset(b->qts, FREE_RAM, 0x33, LARGE);
-        memset(w.bytes, 0x44, LARGE);
-        if (reset) {
-            qbuf_expect_reset(w.c, VIRTIO_BUF_RESET_REASON_DRIVER);
-        } else {
-            check_guest(b, FREE_RAM, LARGE,
-                        w.memory.backing == VIRTIO_BUF_BACKING_COPY ?
-                        0x33 : 0x44);
-            qbuf_expect_remove(w.c, w.handle);
-            qbuf_removed(w.c, w.handle);
-            writer_let_go(&w);
-            qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_FREED,
-                                   NULL);
-            qtest_memset(b->qts, FREE_RAM, 0x33, LARGE);
-        }
-        check_guest(b, FREE_RAM, LARGE, 0x33);
-        if (reset) {
-            writer_let_go(&w);
-        }
-        qbuf_close(w.c);
-    }
-    g_test_message("stopped in the middle: %u of 10", partly);
-}
-
-static void test_unregister(void *obj, void *data, QGuestAllocator *alloc)
-{
-    check_taken_back(obj, false);
-}
-
-static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
-{
-    check_taken_back(obj, true);
-}
-
-/* A writer says that it has written, and is gone: it counts, and is finished */
-static void test_gone(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBuf *b = obj;
-    struct virtio_buf_event event;
-    uint64_t serial;
-    Writer w;
-
-    writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, LARGE);
-    serial = writer_update(&w);
-    memset(w.bytes, 0x22, LARGE);
-    qbuf_written(w.c, w.handle, 1, LARGE);
-    writer_clear(&w);
-    qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_RELEASED |
-                           VIRTIO_BUF_EVENT_WRITTEN |
-                           VIRTIO_BUF_EVENT_CONSUMERS, &event);
-    g_assert_cmpuint(event.released, ==, serial);
-    g_assert_cmpuint(event.consumers, ==, 0);
-    check_guest(b, FREE_RAM, LARGE, 0x22);
-
-    /* One that has not said so leaves the guest's contents alone */
-    qtest_memset(b->qts, FREE_RAM, 0x33, LARGE);
-    writer_attach(&w);
-    serial = writer_update(&w);
-    if (w.memory.backing == VIRTIO_BUF_BACKING_COPY) {
-        memset(w.bytes, 0x44, LARGE);
-    }
-    writer_clear(&w);
-    qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_RELEASED |
-                           VIRTIO_BUF_EVENT_CONSUMERS, &event);
-    g_assert_false(event.flags & VIRTIO_BUF_EVENT_WRITTEN);
-    check_guest(b, FREE_RAM, LARGE, 0x33);
-    g_assert_cmpuint(qvirtio_buf_unregister(b, w.buffer.id), ==,
-                     VIRTIO_BUF_S_OK);
+    qbuf_writer_clear(&w);
 }
 
 /* Records have different sizes: never split, never left out */
@@ -741,40 +503,6 @@ static void test_events(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
-/* While the machine is stopped its RAM does not change, and nothing is lost */
-static void test_stopped_machine(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBuf *b = obj;
-    uint64_t serial;
-    Writer w;
-
-    writer_init(&w, b, VIRTIO_BUF_MODE_EVERY, LARGE);
-    serial = writer_update(&w);
-    for (int round = 0; round < 5; round++) {
-        memset(w.bytes, 0x80 + round, LARGE);
-        if (round) {
-            /* In the middle of it, perhaps */
-            qbuf_written(w.c, w.handle, 2 * round, LARGE);
-            g_usleep(round * 1000);
-        }
-        qtest_qmp_assert_success(b->qts, "{ 'execute': 'stop' }");
-        qtest_qmp_eventwait(b->qts, "STOP");
-        if (w.memory.backing == VIRTIO_BUF_BACKING_COPY) {
-            qtest_memset(b->qts, FREE_RAM, 0x33, LARGE);
-        }
-        qbuf_written(w.c, w.handle, 2 * round + 1, LARGE);
-        qbuf_expect_silence(w.c);
-        check_guest(b, FREE_RAM, LARGE, unnamed(&w, 0x33, 0x80 + round));
-        qtest_qmp_assert_success(b->qts, "{ 'execute': 'cont' }");
-        qtest_qmp_eventwait(b->qts, "RESUME");
-        qvirtio_buf_wait_written(b, w.buffer.id, 2 * round + 1, LARGE, NULL);
-        check_guest(b, FREE_RAM, LARGE, 0x80 + round);
-    }
-    qbuf_release(w.c, w.handle, serial);
-    qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_RELEASED, NULL);
-    writer_clear(&w);
-}
-
 /* A read-only buffer's copy, attacked by who has its fd */
 static void test_strict_readonly(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -829,7 +557,7 @@ static void test_strict_readonly(void *obj, void *data, QGuestAllocator *alloc)
                     -1);
 
     qbuf_memory_check(&seen, 0, buffer.size, 0x11);
-    check_guest(b, buffer.addr, buffer.size, 0x11);
+    qbuf_check_guest(b->qts, buffer.addr, buffer.size, 0x11);
     qtest_memset(b->qts, buffer.addr, 0x22, buffer.size);
     qvirtio_buf_update_ok(b, buffer.id, buffer.size);
     qbuf_expect_update(c, handle, 2, NULL);
@@ -881,17 +609,10 @@ static void register_virtio_buf_writer_test(void)
                  &opts);
     qos_add_test("writer/every", QVIRTIO_BUF_WRITER, test_every, &opts);
     qos_add_test("writer/latest", QVIRTIO_BUF_WRITER, test_latest, &opts);
-    qos_add_test("writer/in-place", QVIRTIO_BUF_WRITER, test_in_place, &opts);
     qos_add_test("writer/coalesced", QVIRTIO_BUF_WRITER, test_coalesced, &opts);
     qos_add_test("writer/faults", QVIRTIO_BUF_WRITER, test_faults, &few);
     qos_add_test("writer/late", QVIRTIO_BUF_WRITER, test_late, &opts);
-    qos_add_test("writer/unregister", QVIRTIO_BUF_WRITER, test_unregister,
-                 &opts);
-    qos_add_test("writer/reset", QVIRTIO_BUF_WRITER, test_reset, &opts);
-    qos_add_test("writer/gone", QVIRTIO_BUF_WRITER, test_gone, &opts);
     qos_add_test("writer/events", QVIRTIO_BUF_WRITER, test_events, &few);
-    qos_add_test("writer/stopped-machine", QVIRTIO_BUF_WRITER,
-                 test_stopped_machine, &opts);
     qos_add_test("writer/strict-readonly", QVIRTIO_BUF_WRITER,
                  test_strict_readonly, &strict);
 }
