@@ -13,6 +13,7 @@
 #include "system/runstate.h"
 #include "hw/virtio/virtio-bus.h"
 #include "hw/virtio/virtio-buf.h"
+#include "../../hw/virtio/virtio-buf-attachment.h"
 #include "harness.h"
 
 enum { SIZE = 4096, RELEASE_TIMEOUT = 2000 };
@@ -486,6 +487,31 @@ TEST(a_consumer_that_never_got_the_memory_holds_nothing)
     add(1, 0);
     device.quiet = false;
     CHECK(virtio_buf_buffer_unregister(find(1), false));
+    consumer.ops = &ops;
+    teardown();
+}
+
+TEST(a_consumer_without_an_fd_makes_no_export)
+{
+    VirtIOBufConsumerOps inside = ops;
+    VirtIOBufBuffer *buffer;
+
+    setup();
+    inside.needs_fd = false;
+    consumer.ops = &inside;
+    buffer = add(1, 0);
+    CHECK(virtio_buf_attachment_find(&consumer, buffer->handle));
+    CHECK_INT(buffer->attachment_count, ==, 1);
+    CHECK_INT(buffer->fd_attachment_count, ==, 0);
+    CHECK(!memories[0].exported);
+
+    /* What somebody else has exported is not kept open for it */
+    CHECK_INT(virtio_buf_export(buffer), >=, 0);
+    CHECK(memories[0].exported);
+    virtio_buf_unexport_unused(buffer);
+    CHECK(!memories[0].exported);
+    CHECK(virtio_buf_buffer_unregister(find(1), false));
+    CHECK_INT(memories_alive, ==, 0);
     consumer.ops = &ops;
     teardown();
 }
