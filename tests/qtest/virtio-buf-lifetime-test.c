@@ -15,10 +15,10 @@
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
+#include "libqos/virtio-buf-machine.h"
 
 #define PAGE_SIZE 4096
 #define RELEASE_TIMEOUT_MS 2000
-#define PCI_SLOT_HP 0x06
 
 static const char *path(void)
 {
@@ -307,47 +307,12 @@ static void test_system_reset(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
-typedef struct Plugged {
-    QVirtioPCIDevice *pci;
-    QVirtioBuf buf;
-} Plugged;
-
-static void plug(Plugged *plugged, QVirtioBuf *first, const char *id)
-{
-    QPCIAddress addr = { .devfn = QPCI_DEVFN(PCI_SLOT_HP, 0) };
-
-    qtest_qmp_device_add(first->qts, "virtio-buf-pci", id,
-                         "{'addr': %s, 'server': 's0', 'instance': 'late'}",
-                         stringify(PCI_SLOT_HP));
-    plugged->pci = virtio_pci_new(first->pci->pdev->bus, &addr);
-    g_assert_nonnull(plugged->pci);
-    qvirtio_pci_device_enable(plugged->pci);
-    qvirtio_start_device(&plugged->pci->vdev);
-    plugged->buf = (QVirtioBuf) {
-        .vdev = &plugged->pci->vdev,
-        .pci = plugged->pci,
-        .alloc = first->alloc,
-    };
-    qvirtio_buf_setup(&plugged->buf);
-}
-
-static void unplug(Plugged *plugged, const char *id)
-{
-    QVirtioBuf *b = &plugged->buf;
-
-    qpci_unplug_acpi_device_test(b->qts, id, PCI_SLOT_HP);
-    qvirtqueue_cleanup(b->vdev->bus, b->vq, b->alloc);
-    qpci_iounmap(plugged->pci->pdev, plugged->pci->bar);
-    g_free(plugged->pci->pdev);
-    g_free(plugged->pci);
-}
-
 static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *first = obj;
     QTestState *qts = first->qts;
     Shared shared = {}, second = {};
-    Plugged plugged;
+    QVirtioBufPlugged plugged;
     QBufConsumer *c;
     QDict *error;
 
@@ -359,7 +324,7 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_attach(c, 1);
     qbuf_release(c, 1, 1);
 
-    plug(&plugged, first, "hp1");
+    qvirtio_buf_plug(&plugged, first, "hp1");
     qbuf_expect_device(c, true);
     share(&shared, &plugged.buf, c, 0x11);
 
@@ -375,17 +340,17 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_nonnull(strstr(qdict_get_str(error, "desc"), "in use"));
     qobject_unref(error);
 
-    unplug(&plugged, "hp1");
+    qvirtio_buf_unplug(&plugged, "hp1");
     qbuf_expect_reset(c, VIRTIO_BUF_RESET_REASON_UNPLUG);
     qbuf_expect_device(c, false);
     check_apart(qts, &shared, 0x11);
     qbuf_release(c, shared.handle, 1);
 
-    plug(&plugged, first, "hp1");
+    qvirtio_buf_plug(&plugged, first, "hp1");
     qbuf_expect_device(c, true);
     share(&second, &plugged.buf, c, 0x22);
     g_assert_cmpuint(second.handle, >, shared.handle);
-    unplug(&plugged, "hp1");
+    qvirtio_buf_unplug(&plugged, "hp1");
     qbuf_expect_reset(c, VIRTIO_BUF_RESET_REASON_UNPLUG);
     qbuf_expect_device(c, false);
     check_apart(qts, &second, 0x22);
@@ -398,95 +363,6 @@ static void test_unplug(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_memory_clear(&second.memory);
     qbuf_close(c);
     qos_invalidate_command_line();
-}
-
-static unsigned open_fds(QTestState *qts)
-{
-    g_autofree char *name = g_strdup_printf("/proc/%d/fd", qtest_pid(qts));
-    GDir *dir = g_dir_open(name, 0, NULL);
-    unsigned count = 0;
-
-    g_assert_nonnull(dir);
-    while (g_dir_read_name(dir)) {
-        count++;
-    }
-    g_dir_close(dir);
-    return count;
-}
-
-/* A QEMU that was just started may still be closing some */
-static unsigned settled_fds(QTestState *qts)
-{
-    unsigned count = open_fds(qts), same = 0;
-
-    while (same < 5) {
-        unsigned now;
-
-        g_usleep(100 * 1000);
-        now = open_fds(qts);
-        same = now == count ? same + 1 : 0;
-        count = now;
-    }
-    return count;
-}
-
-/*
- * Until at most @count are open; returns how many. On a slow machine one of
- * QEMU's start may have been closed only after @count was taken.
- */
-static unsigned wait_fds(QTestState *qts, unsigned count)
-{
-    int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
-    unsigned now;
-
-    while ((now = open_fds(qts)) > count) {
-        if (g_get_monotonic_time() > end) {
-            g_error("QEMU has %u fds open, not %u", now, count);
-        }
-        g_usleep(1000);
-    }
-    return now;
-}
-
-static void test_fds(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBuf *b = obj;
-    QBufConsumer *c = qbuf_subscribe_none(path(), "test", 8);
-    uint64_t addr = guest_alloc(alloc, 3 * PAGE_SIZE);
-    unsigned own = 0, i;
-    Shared shared;
-
-    for (i = 0; i < 103; i++) {
-        if (i == 3) {
-            /* Each way to give back was gone once */
-            own = settled_fds(b->qts);
-        }
-        shared = (Shared) { .buffer.addr = addr };
-        share(&shared, b, c, i);
-        qbuf_memory_clear(&shared.memory);
-        if (i % 3 == 0) {
-            qbuf_detach(c, shared.handle);
-            qvirtio_buf_unregister(b, shared.buffer.id);
-            qbuf_expect_remove(c, shared.handle);
-        } else if (i % 3 == 1) {
-            qvirtio_buf_unregister(b, shared.buffer.id);
-            qbuf_expect_remove(c, shared.handle);
-            qbuf_removed(c, shared.handle);
-            qvirtio_buf_wait_event(b, shared.buffer.id, VIRTIO_BUF_EVENT_FREED,
-                                   NULL);
-        } else {
-            qvirtio_buf_restart(b);
-            qbuf_expect_reset(c, VIRTIO_BUF_RESET_REASON_DRIVER);
-        }
-    }
-    own = wait_fds(b->qts, own);
-
-    for (i = 0; i < 100; i++) {
-        qbuf_close(i % 2 ? qbuf_connect(path()) : qbuf_hello(path()));
-    }
-    own = wait_fds(b->qts, own);
-    qbuf_close(c);
-    wait_fds(b->qts, own - 1);
 }
 
 static void register_virtio_buf_lifetime_test(void)
@@ -511,7 +387,6 @@ static void register_virtio_buf_lifetime_test(void)
                  &opts);
     qos_add_test("lifetime/system-reset", "virtio-buf", test_system_reset,
                  &opts);
-    qos_add_test("lifetime/fds", "virtio-buf", test_fds, &opts);
     qos_add_test("lifetime/unplug", "virtio-buf", test_unplug, &no_link);
 }
 
