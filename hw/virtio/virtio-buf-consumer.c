@@ -20,10 +20,28 @@
 #include "virtio-buf-attachment.h"
 #include "trace.h"
 
+static VirtIOBufAttachment *
+first_announcement(const VirtIOBufConsumer *consumer)
+{
+    return consumer->fd_refused ? NULL : QTAILQ_FIRST(&consumer->announcements);
+}
+
+/* The first but for those whose memory has to be told before */
+static VirtIOBufAttachment *first_update(const VirtIOBufConsumer *consumer)
+{
+    VirtIOBufAttachment *att;
+
+    QTAILQ_FOREACH(att, &consumer->updates, next_update) {
+        if (!att->announced) {
+            break;
+        }
+    }
+    return att;
+}
+
 static bool nothing_to_tell(const VirtIOBufConsumer *consumer)
 {
-    return QTAILQ_EMPTY(&consumer->announcements) &&
-           QTAILQ_EMPTY(&consumer->updates);
+    return !first_announcement(consumer) && !first_update(consumer);
 }
 
 static void wake(VirtIOBufConsumer *consumer, bool was_empty)
@@ -334,6 +352,11 @@ bool virtio_buf_release(VirtIOBufAttachment *att, uint64_t serial)
     return true;
 }
 
+bool virtio_buf_consumer_wants_fd(const VirtIOBufConsumer *consumer)
+{
+    return first_announcement(consumer);
+}
+
 bool virtio_buf_consumer_peek(VirtIOBufConsumer *consumer,
                               VirtIOBufReady *ready)
 {
@@ -345,7 +368,7 @@ bool virtio_buf_consumer_peek(VirtIOBufConsumer *consumer,
     }
     consumer->asleep = false;
 
-    att = QTAILQ_FIRST(&consumer->announcements);
+    att = first_announcement(consumer);
     if (att) {
         ready->kind = VIRTIO_BUF_READY_ATTACHED;
         ready->flags = att->buffer->writer == att ?
@@ -356,7 +379,7 @@ bool virtio_buf_consumer_peek(VirtIOBufConsumer *consumer,
         return true;
     }
 
-    att = QTAILQ_FIRST(&consumer->updates);
+    att = first_update(consumer);
     if (!att) {
         return false;
     }
@@ -372,14 +395,14 @@ void virtio_buf_consumer_taken(VirtIOBufConsumer *consumer)
 {
     VirtIOBufAttachment *att;
 
-    att = QTAILQ_FIRST(&consumer->announcements);
+    att = first_announcement(consumer);
     if (att) {
         QTAILQ_REMOVE(&consumer->announcements, att, next_announcement);
         att->announced = false;
         return;
     }
 
-    att = QTAILQ_FIRST(&consumer->updates);
+    att = first_update(consumer);
     if (!att) {
         return;
     }

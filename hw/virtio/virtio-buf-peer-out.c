@@ -223,6 +223,24 @@ static bool virtio_buf_peer_announce(VirtIOBufPeer *peer)
     return any;
 }
 
+/*
+ * There is no event for when an fd, or a message for which the kernel lacks
+ * memory, can be sent, and the socket counts as writable meanwhile
+ */
+static void virtio_buf_peer_send_again(VirtIOBufPeer *peer, int error)
+{
+    virtio_buf_peer_watch_write(peer, false);
+    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED &&
+        !timer_pending(peer->timer)) {
+        peer->send_again_ms = MIN(MAX(peer->send_again_ms * 2,
+                                      SEND_AGAIN_MIN_MS), SEND_AGAIN_MAX_MS);
+        trace_virtio_buf_peer_send_again(peer->number, error,
+                                         peer->send_again_ms);
+        timer_mod(peer->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                               peer->send_again_ms);
+    }
+}
+
 /* Sends what the device has ready: 1, 0 if it has nothing, or -errno */
 static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
 {
@@ -236,15 +254,19 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
     uint64_t handle;
     ssize_t n;
 
-    if (timer_pending(peer->timer) ||
-        !virtio_buf_consumer_peek(&peer->consumer, &ready)) {
+    if (timer_pending(peer->timer) && !peer->consumer.fd_refused) {
+        return 0;
+    }
+    /* Nothing else either: it has to read until nothing is left */
+    if (virtio_buf_consumer_wants_fd(&peer->consumer) &&
+        !virtio_buf_inflight_may_send(peer)) {
+        return -ETOOMANYREFS;
+    }
+    if (!virtio_buf_consumer_peek(&peer->consumer, &ready)) {
         return 0;
     }
     handle = ready.buffer->handle;
     if (ready.kind == VIRTIO_BUF_READY_ATTACHED) {
-        if (!virtio_buf_inflight_may_send(peer)) {
-            return -ETOOMANYREFS;
-        }
         total = sizeof(attached);
         head.type = cpu_to_le32(VIRTIO_BUF_MSG_ATTACHED);
         head.size = cpu_to_le32(total);
@@ -277,6 +299,12 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
 
     n = virtio_buf_send(peer->fd, iov, count, ready.kind ==
                         VIRTIO_BUF_READY_ATTACHED ? ready.fd : -1);
+    if (n == -ETOOMANYREFS) {
+        /* Of other processes, too: others have to read; the rest goes on */
+        peer->consumer.fd_refused = true;
+        virtio_buf_peer_send_again(peer, n);
+        return 1;
+    }
     if (n < 0) {
         return n;
     }
@@ -292,32 +320,13 @@ static int virtio_buf_peer_send_ready(VirtIOBufPeer *peer)
     }
     if (ready.kind == VIRTIO_BUF_READY_ATTACHED) {
         peer->unread_fds++;
+        peer->send_again_ms = 0;
         trace_virtio_buf_peer_attached(peer->number, handle);
     } else {
         trace_virtio_buf_peer_update(peer->number, handle, ready.serial, total);
     }
-    peer->send_again_ms = 0;
     virtio_buf_consumer_taken(&peer->consumer);
     return 1;
-}
-
-/*
- * The kernel, or virtio_buf_inflight_may_send(), takes no more now. It does when
- * this program, or others of this user, have read; there is no event for that,
- * and the socket counts as writable meanwhile.
- */
-static void virtio_buf_peer_send_again(VirtIOBufPeer *peer, int error)
-{
-    virtio_buf_peer_watch_write(peer, false);
-    if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED &&
-        !timer_pending(peer->timer)) {
-        peer->send_again_ms = MIN(MAX(peer->send_again_ms * 2,
-                                      SEND_AGAIN_MIN_MS), SEND_AGAIN_MAX_MS);
-        trace_virtio_buf_peer_send_again(peer->number, error,
-                                         peer->send_again_ms);
-        timer_mod(peer->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                               peer->send_again_ms);
-    }
 }
 
 void virtio_buf_peer_output(VirtIOBufPeer *peer)

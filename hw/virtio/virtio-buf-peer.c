@@ -253,6 +253,7 @@ static void virtio_buf_peer_timeout(void *opaque)
     VirtIOBufPeer *peer = opaque;
 
     if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
+        peer->consumer.fd_refused = false;
         virtio_buf_peer_output(peer);
     } else {
         virtio_buf_peer_close(peer, ETIMEDOUT, "HELLO and SUBSCRIBE did not"

@@ -454,7 +454,9 @@ static void test_refused_by_kernel(void *obj, void *data,
                                    QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
-    QVirtioBufBuffer buffer = { .application = "late" };
+    QVirtioBufBuffer first = { .application = "late",
+                               .mode = VIRTIO_BUF_MODE_EVERY };
+    QVirtioBufBuffer second = first;
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(200 * sizeof(int))];
@@ -471,7 +473,8 @@ static void test_refused_by_kernel(void *obj, void *data,
     unsigned long ticks;
     QBufWatch watch;
     QBufConsumer *c;
-    uint64_t handle;
+    QBufMemory memory;
+    uint64_t handles[2];
     int pair[2];
     unsigned i;
 
@@ -485,7 +488,10 @@ static void test_refused_by_kernel(void *obj, void *data,
         return;
     }
     qbuf_watch_begin(&watch, b);
-    qvirtio_buf_register_ok(b, &buffer, 0);
+    c = qbuf_subscribe_none(path(), "late", 2);
+    qvirtio_buf_register_ok(b, &first, 0);
+    handles[0] = qbuf_expect_buffer(c, first.id);
+    take_attached(c, 1);
     set_fd_limit(b, 128, &old);
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     cmsg->cmsg_level = SOL_SOCKET;
@@ -497,26 +503,34 @@ static void test_refused_by_kernel(void *obj, void *data,
     }
     g_assert_cmpint(sendmsg(pair[0], &hdr, 0), ==, 1);
 
-    /* It hears of the buffer and of a device, but does not get the memory */
-    c = qbuf_subscribe(path(), "late", 1);
-    handle = qbuf_expect_buffer(c, buffer.id);
-    qbuf_expect_subscribed(c);
+    /* It hears of the second buffer, but does not get the memory */
+    qvirtio_buf_register_ok(b, &second, 0);
+    handles[1] = qbuf_expect_buffer(c, second.id);
     ticks = qvirtio_buf_cpu_ticks(b->qts);
     g_usleep(G_USEC_PER_SEC / 2);
     g_assert_cmpuint(qvirtio_buf_cpu_ticks(b->qts) - ticks, <,
                      sysconf(_SC_CLK_TCK) / 10);
+    qvirtio_buf_update_ok(b, second.id, PAGE_SIZE);
     qbuf_expect_silence(c);
-    watch.fds += 2;
+    for (i = 0; i < 10; i++) {
+        qvirtio_buf_update_ok(b, first.id, PAGE_SIZE);
+        qbuf_expect_update(c, handles[0], b->last_serial, NULL);
+        qbuf_release(c, handles[0], b->last_serial);
+        qvirtio_buf_wait_event(b, first.id, VIRTIO_BUF_EVENT_RELEASED, NULL);
+    }
+    watch.fds += 3;
     qbuf_watch_check(&watch);
+    qvirtio_buf_no_event(b, second.id, VIRTIO_BUF_EVENT_RELEASED);
 
-    /* They have read theirs */
+    /* They have read theirs: nothing was lost meanwhile */
     close(pair[0]);
     close(pair[1]);
-    take_attached(c, 1);
-    qbuf_detach(c, handle);
+    qbuf_expect_attached(c, handles[1], &memory);
+    qbuf_memory_clear(&memory);
+    qbuf_expect_update(c, handles[1], 2, NULL);
     qbuf_close(c);
     restore_fd_limit(b, &old);
-    watch.fds -= 2;
+    watch.fds -= 3;
     qbuf_watch_check(&watch);
     qbuf_watch_end(&watch);
 }

@@ -153,6 +153,13 @@ struct VirtIOBufConsumer {
     uint32_t flags;                     /* VIRTIO_BUF_CONSUMER_* */
     uint32_t hold;                      /* held updates of one LATEST stream */
 
+    /*
+     * The implementation's, false at first: no fd can be passed on now, so
+     * virtio_buf_consumer_peek() leaves out VIRTIO_BUF_READY_ATTACHED, and what
+     * comes after it for the same buffer. Whoever sets it to false peeks again.
+     */
+    bool fd_refused;
+
     /* The device's */
     VirtIOBuf *device;                  /* NULL while not added */
     uint64_t id;                        /* set by add */
@@ -392,6 +399,9 @@ void virtio_buf_consumer_remove(VirtIOBufConsumer *consumer);
  */
 bool virtio_buf_consumer_peek(VirtIOBufConsumer *consumer,
                               VirtIOBufReady *ready);
+
+/* Whether virtio_buf_consumer_peek() brings VIRTIO_BUF_READY_ATTACHED next */
+bool virtio_buf_consumer_wants_fd(const VirtIOBufConsumer *consumer);
 
 /**
  * virtio_buf_consumer_taken: @consumer has been told what peek() returned
