@@ -15,6 +15,7 @@
 #include "libqtest.h"
 #include "libqos/virtio-buf-boot.h"
 #include "libqos/virtio-buf-holder.h"
+#include "libqos/virtio-buf-query.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_mem.h"
 
@@ -225,6 +226,27 @@ static bool skip_without_huge_pages(const Kind *kind)
     return false;
 }
 
+/* The management is told the same as the guest */
+static void check_query(QVirtioBuf *b, const QVirtioBufBuffer *buffer)
+{
+    static const char *const reasons[] = {
+        [VIRTIO_BUF_REASON_NONE] = "none",
+        [VIRTIO_BUF_REASON_NO_UDMABUF] = "no-udmabuf",
+        [VIRTIO_BUF_REASON_NOT_SHARED] = "not-shared",
+        [VIRTIO_BUF_REASON_HUGE_PAGES] = "huge-pages",
+        [VIRTIO_BUF_REASON_DISCARD] = "discard",
+        [VIRTIO_BUF_REASON_WEAK] = "weak",
+    };
+    QDict *device = qbuf_query(b, "buf");
+    QDict *found = qbuf_find(device, "buffers", buffer->id);
+
+    g_assert_nonnull(found);
+    qbuf_check_str(found, "reason", reasons[buffer->response.reason]);
+    qbuf_check_str(found, "backing", buffer->response.backing ==
+                   VIRTIO_BUF_BACKING_DMABUF ? "dmabuf" : "copy");
+    qobject_unref(device);
+}
+
 /* Consumers get what the guest has written, however the buffer is backed */
 static void check_contents(QVirtioBuf *b, QVirtioBufBuffer *buffer,
                            uint8_t reason)
@@ -234,6 +256,7 @@ static void check_contents(QVirtioBuf *b, QVirtioBufBuffer *buffer,
     buffer->id = 0;
     qbuf_holder_register(&holder, b, buffer, "contents");
     check_backing(buffer, reason);
+    check_query(b, buffer);
     if (buffer->response.backing == VIRTIO_BUF_BACKING_DMABUF) {
         qbuf_holder_check_shared(&holder, b, buffer);
     } else {
@@ -315,7 +338,7 @@ static void test_kind(void *obj, void *data, QGuestAllocator *alloc)
 #define PC "-machine pc -m 256M,slots=4,maxmem=2G"
 #define TWO_NODES(first, second) PC first second \
     " -numa node,memdev=a -numa node,memdev=b"
-#define BUF QVIRTIO_BUF_BOOT_DEVICE ",server=s0"
+#define BUF QVIRTIO_BUF_BOOT_DEVICE ",server=s0,id=buf"
 #define SECOND_NODE (128 * MiB)
 #define HOTPLUG_RAM (4 * GiB)
 
