@@ -268,12 +268,24 @@ static uint32_t copy_plan(CopySpan *plan, const VirtIOBufMemory *memory,
     return count;
 }
 
+static bool copy_mapped(const VirtIOBufCopy *copy,
+                        const VirtIOBufMemory *memory)
+{
+    for (uint32_t i = 0; i < copy->span_count; i++) {
+        if (!virtio_buf_memory_mapped(memory, copy->spans[i].offset,
+                                      copy->spans[i].len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Copies copy->spans; returns true if that is done already */
 static bool copy_start(VirtIOBufCopy *copy, VirtIOBufMemory *memory,
                        bool write_back, uint64_t bytes,
                        void (*done)(void *opaque), void *opaque)
 {
-    if (!virtio_buf_memory_mapped(memory)) {
+    if (!copy_mapped(copy, memory)) {
         qemu_log_mask(LOG_GUEST_ERROR, "virtio-buf: memory of a registered "
                       "buffer was unmapped or unplugged: it is not copied\n");
         trace_virtio_buf_copy_unmapped(memory, bytes, write_back);

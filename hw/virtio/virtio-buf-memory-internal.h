@@ -80,11 +80,12 @@ bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
 /* virtio-buf-memory.c */
 
 /*
- * Is the memory still where the guest said? Not when it has been unplugged, or
- * when a virtual IOMMU maps something else: then it is not the device's to
- * copy, from there or to there. Takes time for each range that may change.
+ * Are these bytes, which are inside of the ranges, still where the guest said?
+ * Not when the memory has been unplugged, or when a virtual IOMMU maps
+ * something else: then it is not the device's to copy, from there or to there.
  */
-bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory);
+bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory, uint64_t offset,
+                              uint64_t len);
 
 /* This QEMU's table of who uses which guest RAM */
 VirtIOBufClaims *virtio_buf_memory_claims(void);

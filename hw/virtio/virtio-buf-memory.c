@@ -224,40 +224,6 @@ static void watch_ranges(VirtIOBufMemory *memory, AddressSpace *as,
     }
 }
 
-bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory)
-{
-    const VirtIOBufRange *range = memory->ranges;
-    uint64_t skip = 0;
-
-    RCU_READ_LOCK_GUARD();
-    for (uint32_t i = 0; i < memory->watched_count; i++) {
-        uint64_t addr = le64_to_cpu(memory->watched[i].addr);
-        uint64_t len = le64_to_cpu(memory->watched[i].len);
-
-        while (len) {
-            hwaddr offset, part;
-            RAMBlock *block;
-
-            /* Neighbours were merged: a piece does not cross a range's end */
-            if (!translate_piece(memory->as, addr, len, memory->writer,
-                                 &block, &offset, &part) ||
-                block != virtio_buf_range_block(range) ||
-                block->host + offset != virtio_buf_range_host(range) + skip ||
-                part > range->len - skip) {
-                return false;
-            }
-            addr += part;
-            len -= part;
-            skip += part;
-            if (skip == range->len) {
-                range++;
-                skip = 0;
-            }
-        }
-    }
-    return true;
-}
-
 static VirtIOBufObstacles memory_obstacles(const VirtIOBufMemory *memory,
                                            bool translated, bool overlaps)
 {
@@ -435,6 +401,42 @@ static size_t find_range(const VirtIOBufMemory *memory, uint64_t offset)
     return low;
 }
 
+bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory, uint64_t offset,
+                              uint64_t len)
+{
+    uint64_t pos = QEMU_ALIGN_DOWN(offset, qemu_target_page_size());
+    uint64_t end = QEMU_ALIGN_UP(offset + len, qemu_target_page_size());
+    uint64_t start = 0, next;
+    size_t i = find_range(memory, pos);
+
+    RCU_READ_LOCK_GUARD();
+    for (uint32_t w = 0; w < memory->watched_count && pos < end; w++) {
+        uint64_t addr = le64_to_cpu(memory->watched[w].addr);
+
+        next = start + le64_to_cpu(memory->watched[w].len);
+        while (pos < MIN(next, end)) {
+            const VirtIOBufRange *range = &memory->ranges[i];
+            uint64_t skip = pos - memory->offsets[i];
+            hwaddr found, part;
+            RAMBlock *block;
+
+            /* Neighbours were merged: a piece does not cross a range's end */
+            if (!translate_piece(memory->as, addr + (pos - start),
+                                 MIN(next, end) - pos, memory->writer, &block,
+                                 &found, &part) ||
+                block != virtio_buf_range_block(range) ||
+                block->host + found != virtio_buf_range_host(range) + skip ||
+                part > range->len - skip) {
+                return false;
+            }
+            pos += part;
+            i += skip + part == range->len;
+        }
+        start = next;
+    }
+    return true;
+}
+
 void virtio_buf_memory_copy(const VirtIOBufMemory *memory, uint64_t offset,
                             uint8_t *bytes, uint64_t len, bool write)
 {
@@ -454,7 +456,8 @@ void virtio_buf_memory_copy(const VirtIOBufMemory *memory, uint64_t offset,
 bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
                             uint8_t *to, uint64_t len)
 {
-    if (offset > memory->size || len > memory->size - offset) {
+    if (offset > memory->size || len > memory->size - offset ||
+        !virtio_buf_memory_mapped(memory, offset, len)) {
         return false;
     }
     virtio_buf_memory_copy(memory, offset, to, len, false);

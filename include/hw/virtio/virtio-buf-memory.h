@@ -175,11 +175,12 @@ bool virtio_buf_memory_held(const VirtIOBufMemory *memory);
  *
  * To be called for every update while there is an export, whoever is attached.
  * The first after a copy was made copies the whole buffer, whatever has
- * changed.
+ * changed. Memory that the guest has unmapped or unplugged under the buffer is
+ * not copied: consumers keep what they have.
  *
  * Returns true if there is nothing to wait for: it is a dma-buf, or not
- * exported, or so little that it has been copied at once; @done is not called
- * then. One at a time: not before @done of the last.
+ * exported, or not mapped any more, or so little that it has been copied at
+ * once; @done is not called then. One at a time: not before @done of the last.
  */
 bool virtio_buf_memory_refresh(VirtIOBufMemory *memory,
                                const struct virtio_buf_span *spans,
