@@ -152,8 +152,9 @@ static const Kind kinds[] = {
     { "shm", "memory-backend-shm", VIRTIO_BUF_REASON_NOT_SHARED, REFUSED },
     { "file-tmpfs", "memory-backend-file,share=on,mem-path=" FILE_MARK,
       VIRTIO_BUF_REASON_NOT_SHARED, REFUSED, .folder = "/dev/shm" },
-    { "file-disk", "memory-backend-file,share=on,mem-path=" FILE_MARK,
-      VIRTIO_BUF_REASON_NOT_SHARED, REFUSED, .folder = "." },
+    /* On a disk, if that is where temporary files are */
+    { "file", "memory-backend-file,share=on,mem-path=" FILE_MARK,
+      VIRTIO_BUF_REASON_NOT_SHARED, REFUSED, .folder = "" },
     { "file-memfd", "memory-backend-file,share=on,offset=2M,mem-path="
       FILE_MARK,
       VIRTIO_BUF_REASON_NONE, VIRTIO_BUF_REASON_NONE,
@@ -176,7 +177,9 @@ static char *kind_file(const Kind *kind, int *fd)
         return g_strdup_printf("/proc/self/fd/%d", *fd);
     }
     if (kind->folder) {
-        pattern = g_build_filename(kind->folder, "virtio-buf-ram-XXXXXX", NULL);
+        pattern = g_build_filename(*kind->folder ? kind->folder :
+                                   g_get_tmp_dir(),
+                                   "virtio-buf-ram-XXXXXX", NULL);
         *fd = g_mkstemp(pattern);
         g_assert_cmpint(*fd, >=, 0);
         return g_steal_pointer(&pattern);
@@ -474,10 +477,10 @@ static void test_not_ram(void *obj, void *data, QGuestAllocator *alloc)
         { 0xf0000, 0x10000 },                       /* its copy below 1 MiB */
         { UINT64_MAX - PAGE_SIZE + 1, PAGE_SIZE },
     };
-    g_autofree char *flash = g_strdup("/tmp/virtio-buf-flash-XXXXXX");
+    g_autofree char *flash = NULL;
     g_autofree char *options = NULL;
     QVirtioBufBooted booted;
-    int fd = g_mkstemp(flash);
+    int fd = g_file_open_tmp("virtio-buf-flash-XXXXXX", &flash, NULL);
 
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(ftruncate(fd, 1 * MiB), ==, 0);
