@@ -416,6 +416,10 @@ static void test_shared_server(void *obj, void *data, QGuestAllocator *alloc)
 /* Zero-copy that is demanded, and cannot be: says what to do about it */
 static void test_device(void *obj, void *data, QGuestAllocator *alloc)
 {
+    check_refused("pc -device virtio-buf-pci,max-ranges=0",
+                  "'max-ranges' must be between 1 and 16384, not 0");
+    check_refused("pc -device virtio-buf-pci,max-ranges=16385",
+                  "'max-ranges' must be between 1 and 16384, not 16385");
     check_refused("pc -device virtio-buf-pci,udmabuf=on,udmabuf-device=/none",
                   "udmabuf=on: Could not open '/none'");
     check_refused("pc -device virtio-buf-pci,udmabuf=on,"
