@@ -22,6 +22,7 @@ struct VirtIOBufAttachment {
     VirtIOBufHolding *holding;      /* NULL once the buffer is retracted */
     uint64_t taken_serial;          /* the largest one it was told */
     bool announced;                 /* in consumer->announcements */
+    bool unfilled;                  /* a writer that is announced later */
     bool queued;                    /* in consumer->updates */
     bool pending;                   /* an update waits to be taken */
     bool taken;                     /* hand-off: it holds the update */
@@ -72,6 +73,9 @@ virtio_buf_frame_properties(const VirtIOBufFrame *frame)
 
 /* hw/virtio/virtio-buf-consumer.c */
 
+/* Tells @att's consumer that its memory is there */
+void virtio_buf_queue_announcement(VirtIOBufAttachment *att);
+
 /* Tells @att's consumer that there is an update to take */
 void virtio_buf_queue_update(VirtIOBufAttachment *att);
 
@@ -120,6 +124,13 @@ bool virtio_buf_frame_reserve(VirtIOBufFrame *frame, uint32_t size);
 void virtio_buf_frame_store(VirtIOBufFrame *frame, const uint8_t *bytes,
                             uint32_t size,
                             const struct virtio_buf_frame_view *view);
+
+/*
+ * A new @att is to have the guest's contents before it writes, or a copy that is
+ * made later would undo that: whether it has them. Else it is announced when
+ * they have been copied.
+ */
+bool virtio_buf_update_fill(VirtIOBufAttachment *att);
 
 /* The memory is idle: updates that waited for it go on */
 void virtio_buf_update_go_on(VirtIOBufBuffer *buffer);

@@ -51,7 +51,7 @@ static void wake(VirtIOBufConsumer *consumer, bool was_empty)
     }
 }
 
-static void queue_announcement(VirtIOBufAttachment *att)
+void virtio_buf_queue_announcement(VirtIOBufAttachment *att)
 {
     bool was_empty = nothing_to_tell(att->consumer);
 
@@ -308,7 +308,10 @@ int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
     virtio_buf_news(buffer, VIRTIO_BUF_EVENT_CONSUMERS);
     if (consumer->ops->needs_fd) {
         buffer->fd_attachment_count++;
-        queue_announcement(att);
+        att->unfilled = !virtio_buf_update_fill(att);
+        if (!att->unfilled) {
+            virtio_buf_queue_announcement(att);
+        }
     }
 
     virtio_buf_update_late(att);
@@ -445,7 +448,7 @@ void virtio_buf_retract(VirtIOBufBuffer *buffer)
         if (!att && !virtio_buf_consumer_wants(consumer, buffer->application)) {
             continue;
         }
-        if (att && att->announced) {
+        if (att && (att->announced || att->unfilled)) {
             /* It has never got the memory */
             attachment_free(att);
             att = NULL;

@@ -340,8 +340,29 @@ static void refresh_done(void *opaque)
     virtio_buf_update_go_on(buffer);
 }
 
+/* In the hand-off modes the copy is made before it is the writer's turn */
+bool virtio_buf_update_fill(VirtIOBufAttachment *att)
+{
+    VirtIOBufBuffer *buffer = att->buffer;
+
+    if (buffer->writer != att || virtio_buf_hands_off(buffer)) {
+        return true;
+    }
+    if (buffer->stale && !buffer->refreshing) {
+        buffer->refreshing = !refresh(buffer, NULL);
+        buffer->copied = buffer->copying.serial && !buffer->refreshing;
+    }
+    return !buffer->refreshing;
+}
+
 void virtio_buf_update_go_on(VirtIOBufBuffer *buffer)
 {
+    VirtIOBufAttachment *writer = buffer->writer;
+
+    if (writer && writer->unfilled && !buffer->refreshing) {
+        writer->unfilled = false;
+        virtio_buf_queue_announcement(writer);
+    }
     if (!virtio_buf_is_copying(buffer)) {
         give_late(buffer);
         begin_following(buffer);

@@ -105,7 +105,7 @@ int virtio_buf_written(VirtIOBufAttachment *att, const uint8_t *bytes,
     if (buffer->unregistered) {
         return 0;
     }
-    if (buffer->writer != att || att->announced ||
+    if (buffer->writer != att || att->announced || att->unfilled ||
         (virtio_buf_hands_off(buffer) && !att->taken)) {
         return -EPERM;
     }
