@@ -28,6 +28,10 @@ PACKAGES = """
 # meson is too old, see qemu.py.
 SUPPORTED = {"bookworm": [], "trixie": ["meson"]}
 
+# For fuzzing: the compiler, and its runtime libraries, which have its version
+CLANG = {"bookworm": ("clang", "libclang-rt-14-dev"),
+         "trixie": ("clang", "libclang-rt-19-dev")}
+
 # Debian 13's files, and where else a version of them is found when the
 # mirror lacks one of them.
 SUITE = "trixie"
@@ -290,9 +294,13 @@ def check_system(lab):
             f"the lab needs an x86_64 machine; this is {os.uname().machine}")
 
 
-def ensure_packages(lab):
+def clang_packages(lab) -> tuple:
+    return CLANG.get(lab.codename, ())
+
+
+def ensure_packages(lab, more=()):
     """Install what is missing, or say what is."""
-    names = PACKAGES + SUPPORTED[lab.codename]
+    names = PACKAGES + SUPPORTED[lab.codename] + list(more)
     missing = sorted(set(names) - installed(names))
     if not missing:
         return

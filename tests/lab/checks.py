@@ -15,6 +15,8 @@ NEEDS = {
     "qemu-compile": 0.6,
     "qemu-asan-source": 0.7,
     "qemu-asan-compile": 2.2,
+    "qemu-fuzz-source": 0.7,
+    "qemu-fuzz-compile": 2.5,
     "root": 1.5,
     "linux-source": 1.9,
     "linux-debug-compile": 1.6,

@@ -100,9 +100,26 @@ def make_parser():
     build = verbs.add_parser(
         "build", help="build parts without running anything",
         allow_abbrev=False,
-        description="Builds the named parts, or all of them.")
+        description="Builds the named parts, or all but those for fuzzing.")
     build.add_argument("part", nargs="*", metavar="PART",
-                       help="of: " + ", ".join(Parts.names()))
+                       help="of: " + ", ".join(Parts.all_names()))
+
+    fuzz = verbs.add_parser(
+        "fuzz", help="feed what was never thought of to the device, its "
+        "server and the library", allow_abbrev=False,
+        description="Runs libFuzzer (clang) over each target, with its corpus "
+        "of tests/fuzz/corpus and what earlier runs have added. What it finds "
+        "is kept, with the command that shows it again.")
+    option_no_build(fuzz)
+    fuzz.add_argument("--minutes", type=float, default=10, metavar="N",
+                      help="for all targets together (default: %(default)s)")
+    fuzz.add_argument("--target", action="append", default=[],
+                      metavar="NAME", help="only this one (may be repeated)")
+    fuzz.add_argument("--list", action="store_true",
+                      help="name the targets")
+    fuzz.add_argument("--json", metavar="FILE",
+                      help="write a summary to FILE ('-': standard output, "
+                      "after everything else)")
 
     shell = verbs.add_parser(
         "shell", help="a console in a guest with the driver loaded",
@@ -135,8 +152,8 @@ def set_up(lab, wanted, on_failure=None):
     apt.check_system(lab)
     checks.check_rights(lab, wanted)
     checks.check_room(lab, wanted)
-    apt.ensure_packages(lab)
     left = steps.pending(lab, wanted)
+    apt.ensure_packages(lab, [p for step in left for p in step.packages])
     minutes = sum(step.estimate for step in left)
     if minutes >= 1:
         env.say(f"{len(left)} of {len(wanted)} steps to do, about "
@@ -148,10 +165,10 @@ def set_up(lab, wanted, on_failure=None):
 def verb_build(lab):
     parts = Parts(lab)
     names = lab.options.part or Parts.names()
-    unknown = [n for n in names if n not in Parts.names()]
+    unknown = [n for n in names if n not in Parts.all_names()]
     if unknown:
         raise env.UsageError(f"no such part: {', '.join(unknown)} "
-                             f"(there are: {', '.join(Parts.names())})")
+                             f"(there are: {', '.join(Parts.all_names())})")
     set_up(lab, parts.steps(names))
     for name in names:
         place = parts.place(name)
@@ -168,6 +185,11 @@ def verb_test(lab):
 def verb_demo(lab):
     import demo
     return demo.verb_demo(lab, Parts(lab), set_up)
+
+
+def verb_fuzz(lab):
+    import fuzz
+    return fuzz.verb_fuzz(lab, Parts(lab), set_up)
 
 
 def verb_shell(lab):
@@ -200,7 +222,8 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, ended)
     signal.signal(signal.SIGHUP, ended)
     verb = {"demo": verb_demo, "test": verb_test, "build": verb_build,
-            "shell": verb_shell, "clean": verb_clean}[options.verb]
+            "fuzz": verb_fuzz, "shell": verb_shell,
+            "clean": verb_clean}[options.verb]
     try:
         return verb(lab)
     except env.LabError as error:

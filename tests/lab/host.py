@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The repository's own meson project: library, programs, unit tests.
 
-Owns build/host (plain, what is run) and build/host-asan (sanitizers, the
-unit tests), and out/host-*: every program of the plain build in one folder.
+Owns build/host (plain, what is run), build/host-asan (sanitizers, the unit
+tests), build/host-fuzz (libFuzzer), and out/host-*: every program of the
+plain build in one folder.
 """
 
 import json
@@ -10,13 +11,21 @@ import pathlib
 import shutil
 
 import env
+from apt import clang_packages
 from steps import Step
 
 BUILDS = {
     "host": ["--buildtype=debugoptimized", "--default-library=static"],
     "host-asan": ["--buildtype=debug", "-Db_sanitize=address,undefined",
                   "-Db_lundef=false"],
+    "host-fuzz": ["--buildtype=debugoptimized", "--default-library=static",
+                  "-Db_sanitize=address,undefined", "-Db_lundef=false",
+                  "-Dfuzzing=true"],
 }
+NAMES = {"host": "Library and programs",
+         "host-asan": "Unit tests with sanitizers",
+         "host-fuzz": "Fuzz targets of the library"}
+COMPILERS = {"host-fuzz": "clang"}
 
 
 class Host:
@@ -37,14 +46,14 @@ class Host:
             top / "meson.build", top / "meson_options.txt",
             top / "meson.options", top / "lib", top / "include",
             top / "tests" / "unit", top / "tests" / "guest",
-            top / "tests" / "host", top / "docs",
+            top / "tests" / "host", top / "tests" / "fuzz", top / "docs",
             *[p for p in sorted((top / "tools").glob("*"))
               if p.name != "lab"])
 
     def configure_key(self, build) -> str:
+        compiler = pathlib.Path("/usr/bin", COMPILERS.get(build, "gcc"))
         return env.digest(BUILDS[build], self.qemu.meson_key(),
-                          pathlib.Path("/usr/bin/gcc").resolve().name,
-                          str(self.lab.top))
+                          compiler.resolve().name, str(self.lab.top))
 
     def key(self, build) -> str:
         if not self.ours:
@@ -69,9 +78,15 @@ class Host:
                 env.run(["meson", "setup", folder, self.lab.top,
                          "--wrap-mode=nodownload"] + BUILDS[build], log,
                         append=False,
-                        env=dict(self.qemu.meson_env(), CC="ccache gcc"))
+                        env=dict(self.qemu.meson_env(), CC="ccache "
+                                 + COMPILERS.get(build, "gcc")))
                 stamp.write_text(key)
-            env.run(["ninja", "-C", folder, "-j", str(self.lab.jobs)], log,
+            wanted = [t["filename"][0] for t in self.targets(build)
+                      if t["name"].startswith("fuzz-")
+                      ] if build == "host-fuzz" else []
+            env.run(["ninja", "-C", folder, "-j", str(self.lab.jobs)]
+                    + [pathlib.Path(path).relative_to(folder)
+                       for path in wanted], log,
                     on_line=progress.watch, env=self.qemu.meson_env())
             if build == "host":
                 self.keep(folder)
@@ -121,8 +136,8 @@ class Host:
             env=self.qemu.meson_env()))
 
     def steps(self, build) -> list:
-        name = {"host": "Library and programs",
-                "host-asan": "Unit tests with sanitizers"}[build]
         return self.qemu.meson_steps() + [
-            Step(name, build, lambda: self.key(build), self.build(build),
-                 estimate=0.3)]
+            Step(NAMES[build], build, lambda: self.key(build),
+                 self.build(build), estimate=0.3,
+                 packages=clang_packages(self.lab)
+                 if build in COMPILERS else ())]

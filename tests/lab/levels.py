@@ -15,6 +15,7 @@ import typing
 
 import demo
 import env
+import fuzz
 import inside
 import probe
 import report
@@ -103,13 +104,19 @@ def run_style(run, level):
                            if pattern in c.name])
 
 
+def level_of(test) -> str:
+    """Of one of meson's tests: the proofs, which need udmabuf, and the
+    fuzzers have levels of their own."""
+    return next((name for name in ("proofs", "fuzz")
+                 if any(s.endswith(name) for s in test["suite"])), "unit")
+
+
 def run_unit(run, level):
     host = run.parts.host
     folder = host.folder("host-asan")
     pattern = run.pattern(level)
-    # The proofs are a level of their own, where there is a udmabuf.
     wanted = [t for t in host.tests() if pattern in t["name"]
-              and not any(s.endswith("proofs") for s in t["suite"])]
+              and level_of(t) == level]
     if not wanted:
         run.report.one(level, "registered", False,
                        "meson knows no such unit test")
@@ -121,7 +128,7 @@ def run_unit(run, level):
             ["meson", "test", "-C", str(folder), "--no-rebuild",
              "--print-errorlogs"] + [t["name"] for t in wanted],
             env=run.parts.qemu.meson_env(), stdin=subprocess.DEVNULL,
-            stdout=open(run.folder / "unit.log", "w"),
+            stdout=open(run.folder / f"{level}.log", "w"),
             stderr=subprocess.STDOUT)
         lines = log.read_text().splitlines() if log.exists() else []
     protocols = {t["name"]: t.get("protocol", "exitcode") for t in wanted}
@@ -276,6 +283,8 @@ LEVELS = [
           ["qemu-source", "linux-source"], run_style),
     Level("unit", "library and wire code, with sanitizers",
           ["host-asan"], run_unit),
+    Level("fuzz", "changed copies of the fuzzers' corpora, as many each time",
+          ["host-asan"], run_unit),
     Level("qtest", "the device in QEMU, copy backing", ["qemu"], run_qtest),
     Level("qtest-asan", "the same with sanitizers", ["qemu-asan"],
           run_qtest_asan),
@@ -287,6 +296,8 @@ LEVELS = [
           lambda run, level: run_guest(run, level, "debug", DEBUG_LIMIT)),
     Level("e2e-copy", "frames from guest to host, copied",
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
+    Level("libfuzzer", "every fuzz target of library and device, shortly",
+          ["host-fuzz", "qemu-fuzz"], fuzz.short_run, long=True),
     Level("proofs", "what the device relies on in the kernel",
           ["qemu", "stock", "host"], None, tasks_proofs, take_cases),
     Level("qtest-udmabuf", "the device in QEMU, real /dev/udmabuf",

@@ -26,8 +26,12 @@ class Parts:
             "qemu-asan": (lambda: self.qemu.steps(["qemu-asan"]),
                           lambda: self.qemu.output("qemu-asan")),
             "host": (lambda: self.host.steps("host"), self.host.place),
+            "qemu-fuzz": (lambda: self.qemu.steps(["qemu-fuzz"]),
+                          lambda: self.qemu.output("qemu-fuzz")),
             "host-asan": (lambda: self.host.steps("host-asan"),
                           lambda: self.host.folder("host-asan")),
+            "host-fuzz": (lambda: self.host.steps("host-fuzz"),
+                          lambda: self.host.folder("host-fuzz")),
             "stock": (self.stock.steps, self.stock.place),
             "driver": (self.driver.steps, self.driver.place),
             "linux-debug": (self.debug.steps, self.debug.place),
@@ -39,8 +43,14 @@ class Parts:
 
     @staticmethod
     def names() -> list:
+        """What tools/lab build makes when nothing is named, without what
+        only tools/lab fuzz and --long need."""
         return ["qemu", "qemu-asan", "host", "host-asan", "stock", "driver",
                 "linux-debug", "media", "qemu-source", "linux-source"]
+
+    @classmethod
+    def all_names(cls) -> list:
+        return cls.names() + ["qemu-fuzz", "host-fuzz"]
 
     def steps(self, names) -> list:
         """Each step once, in an order in which they can be done."""

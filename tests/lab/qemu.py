@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMU: its source with our files in it, two builds, and what they leave.
+"""QEMU: its source with our files in it, its builds, and what they leave.
 
 Owns src/qemu*, build/qemu* and out/qemu*.  A finished build
 is copied to out/NAME-KEY, which nothing changes afterwards, so that running
@@ -13,14 +13,18 @@ import shutil
 
 import env
 import overlay
+from apt import clang_packages
 from steps import Step, locked
 
 TARGETS = ("qemu-system-x86_64", "tests/qtest/qos-test")
+FUZZ_TARGETS = ("qemu-fuzz-x86_64",)
 FIRMWARE = (
     ("/usr/share/seabios", ("bios-256k.bin", "bios.bin")),
     ("/usr/share/qemu", ("kvmvapic.bin", "linuxboot.bin",
                          "linuxboot_dma.bin", "pvh.bin")),
 )
+NAMES = {"qemu": "QEMU", "qemu-asan": "QEMU with sanitizers",
+         "qemu-fuzz": "QEMU for fuzzing"}
 DEVICES = "configs/devices/x86_64-softmmu/virtio-buf-lab.mak"
 
 
@@ -110,12 +114,22 @@ class Qemu:
                 "--disable-docs", "--disable-install-blobs",
                 "--enable-trace-backends=log",
                 "--python=/usr/bin/python3", "--cc=ccache gcc"]
-        if build == "qemu-asan":
+        if build != "qemu":
             line += ["--enable-asan", "--enable-ubsan"]
+        if build == "qemu-fuzz":
+            # qtest is its only accelerator
+            line += ["--cc=ccache clang", "--cxx=clang++", "--disable-tcg",
+                     "--enable-fuzzing"]
         return line
 
+    @staticmethod
+    def wanted(build) -> tuple:
+        return FUZZ_TARGETS if build == "qemu-fuzz" else TARGETS
+
     def configure_key(self, build) -> str:
-        compiler = pathlib.Path("/usr/bin/gcc").resolve()
+        compiler = pathlib.Path(
+            "/usr/bin/clang" if build == "qemu-fuzz" else "/usr/bin/gcc"
+            ).resolve()
         return env.digest(self.source_key(), self.configure_line(build),
                           compiler.name, self.meson_key())
 
@@ -203,7 +217,7 @@ class Qemu:
         def action(progress):
             self.apply_overlay(build)
             folder = self.lab.cache / "build" / build
-            env.run(["ninja", "-j", str(self.lab.jobs)] + list(TARGETS),
+            env.run(["ninja", "-j", str(self.lab.jobs), *self.wanted(build)],
                     self.lab.log_path(f"{build}-compile"), append=False,
                     on_line=progress.watch, cwd=folder, env=self.meson_env())
             self.keep(build, folder)
@@ -215,7 +229,7 @@ class Qemu:
         fresh = out.with_name(out.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for target in TARGETS:
+        for target in self.wanted(build):
             shutil.copy2(folder / target, fresh)
         for where, names in FIRMWARE:
             for name in names:
@@ -239,16 +253,17 @@ class Qemu:
     def steps(self, builds=("qemu",)) -> list:
         steps = self.meson_steps() + self.source_steps()
         for build in builds:
-            name = "QEMU"
+            name = NAMES[build]
             if build != "qemu":
-                name = "QEMU with sanitizers"
                 steps.append(Step(
                     f"{name}: source", f"{build}-source", self.source_key,
                     self.copy_source(build), lock=build, estimate=0.3))
             steps += [
                 Step(f"{name}: configure", f"{build}-configure",
                      lambda b=build: self.configure_key(b),
-                     self.configure(build), lock=build, estimate=0.5),
+                     self.configure(build), lock=build, estimate=0.5,
+                     packages=clang_packages(self.lab)
+                     if build == "qemu-fuzz" else ()),
                 Step(f"{name}: compile", f"{build}-compile",
                      lambda b=build: self.compile_key(b),
                      self.compile(build), lock=build,

@@ -90,6 +90,7 @@ class Step:
     lock: str = ""
     estimate: float = 0.0       # minutes on two cores, when nothing is cached
     needs: set = dataclasses.field(default_factory=set)     # slugs
+    packages: tuple = ()        # beyond those that every lab has
 
 
 class Stamps:
