@@ -7,13 +7,14 @@
  * (ETOOMANYREFS). A program that does not read could so stop other consumers,
  * and the virtual machines of the same user. Therefore each connection has a
  * share of the limit, and what it has not read stays its own when it ends: such
- * a connection keeps its place among max-consumers until it is read or closed at
- * the other end.
+ * a connection keeps its place among max-consumers until it is read or closed
+ * at the other end.
  *
  * Invariants: at most max_consumers connections, ended ones included, have at
- * most their share of unread descriptors each; together a part of RLIMIT_NOFILE.
- * A peer's count is never below what is unread: it falls only to 0, when the
- * kernel says that the other end has read, or thrown away, all that was sent.
+ * most their share of unread descriptors each; together a part of
+ * RLIMIT_NOFILE. A peer's count is never below what is unread: it falls only to
+ * 0, when the kernel says that the other end has read, or thrown away, all that
+ * was sent.
  *
  * Main loop, BQL. Nothing here depends on what a consumer says.
  */

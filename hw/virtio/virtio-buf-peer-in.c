@@ -3,14 +3,15 @@
  * virtio-buf: what a consumer says over its socket
  *
  * Messages are taken from the peer's reader, checked and carried out, in the
- * order in which they were sent. A WRITTEN that the device cannot take yet stops
- * the reading until it can.
+ * order in which they were sent. A WRITTEN that the device cannot take yet
+ * stops the reading until it can.
  *
  * Invariants: a wake-up handles a bounded number of messages; what a peer can
  * make the server keep is bounded by the constants here.
  *
- * Main loop, BQL. All of these bytes are hostile: they have been copied into the
- * reader, are checked before they are used, and a fault ends the connection.
+ * Main loop, BQL. All of these bytes are hostile: they have been copied into
+ * the reader, are checked before they are used, and a fault ends the
+ * connection.
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"

@@ -3,9 +3,9 @@
  * virtio-buf: the socket where programs of the host consume buffers
  *
  * -object virtio-buf-server owns a listening unix socket, its limits
- * (virtio-buf-server-options.c) and the connected consumers (virtio-buf-peer.c);
- * a device links to it. The link is the device's: consumers stay connected while
- * devices come and go.
+ * (virtio-buf-server-options.c) and the connected consumers
+ * (virtio-buf-peer.c); a device links to it. The link is the device's:
+ * consumers stay connected while devices come and go.
  *
  * Invariants: the listening fd is open and watched from complete() until the
  * object or QEMU ends, except while accept() lacks a resource; a socket file
