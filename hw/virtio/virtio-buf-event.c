@@ -54,12 +54,21 @@ void virtio_buf_forget_news(VirtIOBufBuffer *buffer)
     }
 }
 
-/* What the guest is to see of a frame: in two pieces, or in one */
+/* What the guest is to see of a frame: in two pieces, in one, or nothing */
 typedef struct FramePieces {
     struct virtio_buf_frame head;
     struct iovec iov[2];
+    unsigned count;
     size_t size;
 } FramePieces;
+
+static void add_piece(FramePieces *pieces, void *base, size_t len)
+{
+    if (len) {
+        pieces->iov[pieces->count++] = (struct iovec) { base, len };
+        pieces->size += len;
+    }
+}
 
 static void written_frame(const VirtIOBufBuffer *buffer, FramePieces *pieces)
 {
@@ -69,20 +78,16 @@ static void written_frame(const VirtIOBufBuffer *buffer, FramePieces *pieces)
     if (!(buffer->news & VIRTIO_BUF_EVENT_WRITTEN)) {
         return;
     }
-    pieces->iov[0] = (struct iovec) { frame->bytes, frame->size };
-    if (frame->full) {
-        memcpy(&pieces->head, frame->bytes, sizeof(pieces->head));
-        pieces->head.rect_count = 0;
-        pieces->head.span_count = 0;
-        pieces->iov[0] = (struct iovec) {
-            &pieces->head, sizeof(pieces->head),
-        };
-        pieces->iov[1] = (struct iovec) {
-            frame->bytes + frame->size - frame->property_bytes,
-            frame->property_bytes,
-        };
+    if (!frame->full) {
+        add_piece(pieces, frame->bytes, frame->size);
+        return;
     }
-    pieces->size = pieces->iov[0].iov_len + pieces->iov[1].iov_len;
+    memcpy(&pieces->head, frame->bytes, sizeof(pieces->head));
+    pieces->head.rect_count = 0;
+    pieces->head.span_count = 0;
+    add_piece(pieces, &pieces->head, sizeof(pieces->head));
+    add_piece(pieces, frame->bytes + frame->size - frame->property_bytes,
+              frame->property_bytes);
 }
 
 static void take_event(VirtIOBufBuffer *buffer, struct virtio_buf_event *event,
@@ -122,7 +127,7 @@ size_t virtio_buf_get_events(VirtIOBuf *s, const struct iovec *in,
         if (room - size < sizeof(event) + frame.size) {
             break;
         }
-        for (unsigned i = 0; i < ARRAY_SIZE(frame.iov); i++) {
+        for (unsigned i = 0; i < frame.count; i++) {
             at += iov_from_buf(in, in_count, at, frame.iov[i].iov_base,
                                frame.iov[i].iov_len);
         }
