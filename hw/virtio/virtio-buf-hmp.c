@@ -32,11 +32,13 @@ static void print_consumer(Monitor *mon, const VirtioBufConsumerInfo *info)
     monitor_printf(mon, "  consumer %" PRIu64 ": ", info->id);
     if (info->kind == VIRTIO_BUF_CONSUMER_KIND_SOCKET) {
         monitor_printf(mon, "pid %" PRId64 ", uid %" PRIu32 ", gid %" PRIu32
-                       ", connection %" PRIu64 ", %" PRIu64 " bytes queued",
+                       ", connection %" PRIu64 ", %" PRIu64
+                       " bytes queued, %" PRIu32 " fds unread",
                        socket->pid, socket->uid, socket->gid,
-                       socket->connection, socket->queued_bytes);
+                       socket->connection, socket->queued_bytes,
+                       socket->unread_fds);
     } else {
-        monitor_printf(mon, "QEMU's %s", info->u.internal.name);
+        monitor_printf(mon, "internal, %s", info->u.internal.name);
     }
     monitor_printf(mon, "%s\n    applications:",
                    info->writer ? ", writer" : "");

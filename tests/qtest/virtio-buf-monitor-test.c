@@ -40,7 +40,8 @@ static void test_info(void *obj, void *data, QGuestAllocator *alloc)
     QBufConsumer *c = qbuf_hello(path());
     g_autofree char *text = NULL, *error = NULL;
     g_autofree char *pid = g_strdup_printf("pid %d, uid %u, gid %u,"
-                                           " connection 1, 0 bytes queued",
+                                           " connection 1, 0 bytes queued,"
+                                           " 1 fds unread\r\n",
                                            (int)getpid(), getuid(), getgid());
     QBufMemory memory;
     uint64_t handle;
