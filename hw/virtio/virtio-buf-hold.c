@@ -101,8 +101,8 @@ static void lose(VirtIOBufAttachment *att)
     VirtIOBufConsumer *consumer = att->consumer;
 
     consumer->counters.lost++;
-    consumer->ops->lost(consumer, att->buffer, att->taken_serial);
     if (att->buffer->writer == att) {
+        consumer->ops->lost(consumer, att->buffer, att->taken_serial);
         virtio_buf_detach(att);
         return;
     }
@@ -112,6 +112,8 @@ static void lose(VirtIOBufAttachment *att)
         pass_by(att->holding->waiting);
     }
     virtio_buf_give_back(att);
+    /* It may answer inside */
+    consumer->ops->lost(consumer, att->buffer, att->taken_serial);
 }
 
 static void expire(VirtIOBufAttachment *att)

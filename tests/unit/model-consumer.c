@@ -314,6 +314,11 @@ static void fake_lost(VirtIOBufConsumer *c, VirtIOBufBuffer *b,
     view->taken = 0;
     view->lost = true;
     stream_passes(fake, b->stream);
+    if (chance(20)) {
+        CHECK(virtio_buf_release(virtio_buf_attachment_find(c, b->handle),
+                                 serial));
+        view->lost = false;
+    }
 }
 
 static void fake_overdue(VirtIOBufConsumer *c, uint64_t handle)
