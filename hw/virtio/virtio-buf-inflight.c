@@ -95,6 +95,7 @@ void virtio_buf_inflight_close(VirtIOBufPeer *peer)
         virtio_buf_inflight_drain_later(server);
     }
     peer->fd = -1;
+    server->peer_count--;
 }
 
 static void virtio_buf_inflight_end(VirtIOBufServer *server,

@@ -319,12 +319,10 @@ void virtio_buf_peer_new(VirtIOBufServer *server, int fd,
 
 void virtio_buf_peer_free(VirtIOBufPeer *peer)
 {
-    if (peer->fd >= 0) {
-        qemu_set_fd_handler(peer->fd, NULL, NULL, NULL);
-        close(peer->fd);
+    if (peer->state != VIRTIO_BUF_PEER_CLOSED) {
+        virtio_buf_inflight_close(peer);
     }
     QLIST_REMOVE(peer, next);
-    peer->server->peer_count--;
     virtio_buf_consumer_remove(&peer->consumer);
     g_hash_table_unref(peer->consumer.applications);
     g_free(peer->consumer.properties);

@@ -86,7 +86,7 @@ struct VirtIOBufServer {
 
     VirtIOBuf *device;              /* NULL: none is linked */
     QLIST_HEAD(, VirtIOBufPeer) peers;
-    uint32_t peer_count;
+    uint32_t peer_count;            /* those that are not CLOSED */
     uint64_t peers_ever;
 
     QLIST_HEAD(, VirtIOBufDraining) draining;
