@@ -26,6 +26,8 @@ import tasks
 
 QTEST_LIMIT = 300
 QTEST_NESTED_LIMIT = 1200
+# What the longer forms of tests may take: 100,000 updates are 3 min alone
+LONG_FACTOR = 6
 GUEST_LIMIT = 600
 DEBUG_LIMIT = 900
 NESTED_GUEST_LIMIT = 1200
@@ -164,9 +166,11 @@ def unit_cases(name, result, protocol, log) -> list:
 # qtest
 
 def qtest_task(run, level, limit, build="qemu") -> dict:
+    long = run.lab.options.long
     return {"kind": "qtest", "name": level, "params": {
-        "qemu": str(run.parts.qemu.output(build)), "limit": limit,
-        "workers": min(2, run.lab.jobs), "long": run.lab.options.long,
+        "qemu": str(run.parts.qemu.output(build)),
+        "limit": limit * (LONG_FACTOR if long else 1),
+        "workers": min(2, run.lab.jobs), "long": long,
         "pattern": run.pattern(level)}}
 
 
