@@ -175,17 +175,14 @@ static void test_wrong(void *obj, void *data, QGuestAllocator *alloc)
 {
     const Wrong nothing = { .name = "width", .value = "8" };
     QVirtioBuf *b = obj;
-    QBufScreen screens[ARRAY_SIZE(wrong)], first;
+    QBufScreen screens[ARRAY_SIZE(wrong)];
     QVirtioBufBuffer buffer;
 
-    qbuf_screen_look_at_message(b, "display0", &first);
     for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
         register_wrong(b, &buffer, &wrong[i]);
         qvirtio_buf_update_ok(b, buffer.id, wrong[i].size ?: 256);
         qbuf_screen_look_at_message(b, "display0", &screens[i]);
         qvirtio_buf_unregister_at_once(b, buffer.id);
-
-        g_assert_false(qbuf_screen_same(&screens[i], &first));
         for (unsigned other = 0; other < i; other++) {
             g_assert_true(qbuf_screen_same(&screens[i], &screens[other]) ==
                           (wrong[i].says != SAYS_ITS_OWN &&
@@ -195,7 +192,6 @@ static void test_wrong(void *obj, void *data, QGuestAllocator *alloc)
     for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
         qbuf_screen_clear(&screens[i]);
     }
-    qbuf_screen_clear(&first);
 
     /* The rest of them was right */
     register_wrong(b, &buffer, &nothing);
