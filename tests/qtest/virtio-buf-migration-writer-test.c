@@ -130,7 +130,7 @@ static uint64_t ram_number(QTestState *qts, const char *name)
     return number;
 }
 
-/* Pages were sent before the consumer wrote to them, and QEMU has not seen it */
+/* Pages were sent before the consumer wrote to them, unseen by QEMU */
 static void test_late_write(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
