@@ -80,7 +80,7 @@ static uint64_t input_or(Input *in, uint64_t usual)
 {
     uint64_t value;
 
-    if (input_u8(in) & 0xf0) {
+    if (input_u8(in) < 0xf8) {
         return usual;
     }
     input_take(in, &value, sizeof(value));
@@ -130,8 +130,11 @@ static bool needs_reset(QVirtioBuf *b)
     return b->vdev->bus->get_status(b->vdev) & VIRTIO_CONFIG_S_NEEDS_RESET;
 }
 
-/* A chain of one to four descriptors, cut where the input says */
-static void send_command(QVirtioBuf *b, Input *in, const void *request,
+/*
+ * A chain of one to four descriptors, cut where the input says. Returns the
+ * status, VIRTIO_BUF_S_INVALID when there is no answer.
+ */
+static uint32_t send_command(QVirtioBuf *b, Input *in, const void *request,
                          size_t size, size_t room)
 {
     uint8_t cuts = input_u8(in);
@@ -141,7 +144,7 @@ static void send_command(QVirtioBuf *b, Input *in, const void *request,
 
     room_first = MIN(room_first, room);
     if (size > QVIRTIO_BUF_PART_SIZE || needs_reset(b)) {
-        return;
+        return VIRTIO_BUF_S_INVALID;
     }
     qvirtqueue_reset_pool(b->vq);
     qtest_bufwrite(b->qts, b->request, request, size);
@@ -162,12 +165,14 @@ static void send_command(QVirtioBuf *b, Input *in, const void *request,
                        room - room_first, true, false);
     }
     qvirtqueue_kick(b->qts, b->vdev, b->vq, 0);
-    if (!needs_reset(b)) {
-        g_assert_true(qvirtqueue_get_buf(b->qts, b->vq, &desc, &len));
-        g_assert_cmpuint(desc, ==, 0);
-        g_assert_cmpuint(len, <=, room);
-        g_assert_cmpuint(len, >=, sizeof(struct virtio_buf_response));
+    if (needs_reset(b)) {
+        return VIRTIO_BUF_S_INVALID;
     }
+    g_assert_true(qvirtqueue_get_buf(b->qts, b->vq, &desc, &len));
+    g_assert_cmpuint(desc, ==, 0);
+    g_assert_cmpuint(len, <=, room);
+    g_assert_cmpuint(len, >=, sizeof(struct virtio_buf_response));
+    return qtest_readl(b->qts, b->response);
 }
 
 static void send_register(QVirtioBuf *b, Input *in)
@@ -184,7 +189,7 @@ static void send_register(QVirtioBuf *b, Input *in)
 
     for (i = 0; i < count; i++) {
         unsigned page = input_u8(in) % ARENA_PAGES;
-        unsigned len = 1 + input_u8(in) % (ARENA_PAGES - page);
+        unsigned len = 1 + input_u8(in) % MIN(8, ARENA_PAGES - page);
 
         pages += len;
         request.ranges[i].addr =
@@ -204,9 +209,11 @@ static void send_register(QVirtioBuf *b, Input *in)
     end = (uint8_t *)&request.ranges[count];
     size = input_properties(in, end);
     request.head.property_bytes = cpu_to_le32(size);
-    last_id++;
-    send_command(b, in, &request, end + size - (uint8_t *)&request,
-                 sizeof(struct virtio_buf_register_response));
+    if (send_command(b, in, &request, end + size - (uint8_t *)&request,
+                     sizeof(struct virtio_buf_register_response)) ==
+        VIRTIO_BUF_S_OK) {
+        last_id = le64_to_cpu(request.head.buffer_id);
+    }
 }
 
 static void send_unregister(QVirtioBuf *b, Input *in)
@@ -253,19 +260,20 @@ static void send_update(QVirtioBuf *b, Input *in)
     uint32_t size;
 
     frame->serial = cpu_to_le64(input_or(in, ++last_serial));
-    frame->flags = cpu_to_le32(input_u8(in));
-    frame->clock = cpu_to_le32(input_u8(in) % 6);
-    frame->data_offset = cpu_to_le64(input_u16(in) % 64);
-    frame->data_size = cpu_to_le64(input_u16(in));
-    frame->pts = cpu_to_le64(input_u16(in) & 0xff);
+    frame->flags = cpu_to_le32(input_or(in, input_u8(in) %
+                                        (VIRTIO_BUF_FRAME_FLAGS + 1)));
+    frame->clock = cpu_to_le32(input_or(in, VIRTIO_BUF_CLOCK_STREAM));
+    frame->data_offset = cpu_to_le64(input_or(in, 0));
+    frame->data_size = cpu_to_le64(input_or(in, input_u16(in) % 2048));
+    frame->pts = cpu_to_le64(input_u8(in));
     for (i = 0; i < rects; i++) {
         input_take(in, &rect[i], sizeof(rect[i]));
         rect[i].width |= cpu_to_le32(1);
         rect[i].height |= cpu_to_le32(1);
     }
     for (i = 0; i < spans; i++) {
-        span[i].offset = cpu_to_le64(input_or(in, input_u16(in)));
-        span[i].len = cpu_to_le64(input_or(in, 1 + input_u16(in)));
+        span[i].offset = cpu_to_le64(input_or(in, input_u16(in) % 2048));
+        span[i].len = cpu_to_le64(input_or(in, 1 + input_u16(in) % 1024));
     }
     frame->rect_count = cpu_to_le16(rects);
     frame->span_count = cpu_to_le16(spans);
@@ -440,7 +448,7 @@ static void consumer_say(QVirtioBuf *b, Input *in)
 
 static void let_time_pass(QVirtioBuf *b, Input *in)
 {
-    int64_t ms = input_u16(in) % 4096;
+    int64_t ms = 1 + input_u16(in) % 4096;
 
     qtest_clock_step(b->qts, ms * 1000 * 1000);
 }
@@ -577,6 +585,7 @@ static void pre_fuzz(QTestState *s)
 
     global_qtest = s;
     qos_init_path(s);
+    ((QVirtioBuf *)fuzz_qos_obj)->features |= 1ull << VIRTIO_BUF_F_WRITER;
     arena = guest_alloc(fuzz_qos_alloc, ARENA_PAGES * PAGE_SIZE);
     for (i = 0; i < CONSUMERS; i++) {
         consumers[i].held = -1;
