@@ -419,7 +419,7 @@ static void test_events(void *obj, void *data, QGuestAllocator *alloc)
                      sizeof(struct virtio_buf_frame) + VIRTIO_BUF_MAX_DAMAGE *
                      (sizeof(struct virtio_buf_rect) +
                       sizeof(struct virtio_buf_span)) + 64;
-    /* Behind three of those here, for an event, but not for what belongs to it */
+    /* Behind three of those here: room for an event, not for its frame */
     size_t room = largest + 40;
     struct virtio_buf_get_events request = {
         .hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_GET_EVENTS),
