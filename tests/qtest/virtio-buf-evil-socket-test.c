@@ -74,10 +74,10 @@ static void wait_read(QBufConsumer *c)
     int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
     int unread;
 
-    do {
+    while (ioctl(c->sock, SIOCOUTQ, &unread) == 0 && unread) {
         g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_assert_cmpint(ioctl(c->sock, SIOCOUTQ, &unread), ==, 0);
-    } while (unread);
+        g_usleep(50);
+    }
 }
 
 /* Split at every byte, what they say is the same */
@@ -101,8 +101,8 @@ static void test_split(void *obj, void *data, QGuestAllocator *alloc)
         qbuf_expect_subscribed(c);
         wait_read(c);
         qbuf_close(c);
-        qbuf_watch_check(&watch);
     }
+    qbuf_watch_check(&watch);
 
     g_test_message("byte by byte");
     c = qbuf_connect(path());
@@ -363,8 +363,8 @@ static void expect_some_end(QBufConsumer *c)
 static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
-    QVirtioBufBuffer buffers[4] = {};
-    uint64_t handles[4];
+    QVirtioBufBuffer buffers[16] = {};
+    uint64_t handles[16];
     QBufWatch watch;
     QBufConsumer *c;
     unsigned i;
@@ -382,18 +382,18 @@ static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
         handles[i] = qbuf_expect_buffer(c, buffers[i].id);
     }
     qbuf_expect_subscribed(c);
-    for (i = 0; i < 10000; i++) {
-        qbuf_attach(c, handles[i % 4]);
-        qbuf_detach(c, handles[i % 4]);
+    for (i = 0; i < 3000; i++) {
+        qbuf_attach(c, handles[i % ARRAY_SIZE(handles)]);
+        qbuf_detach(c, handles[i % ARRAY_SIZE(handles)]);
     }
     wait_read(c);
     qbuf_close(c);
     qbuf_watch_check(&watch);
 
-    /* It may have two: each ATTACH is answered by two REFUSED */
+    /* It may have two: each ATTACH is answered by 14 REFUSED */
     g_test_message("ATTACH of a stream, refused");
     c = qbuf_subscribe(path(), "flood", 2);
-    for (i = 0; i < 50000; i++) {
+    for (i = 0; i < 5000; i++) {
         qbuf_attach_stream(c, 1);
     }
     expect_some_end(c);
@@ -402,7 +402,7 @@ static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
 
     g_test_message("DETACH of nothing");
     c = qbuf_subscribe(path(), "flood", 0);
-    for (i = 0; i < 50000; i++) {
+    for (i = 0; i < 10000; i++) {
         qbuf_detach(c, i);
     }
     wait_read(c);
@@ -410,7 +410,7 @@ static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_watch_check(&watch);
 
     g_test_message("connections");
-    for (i = 0; i < 1000; i++) {
+    for (i = 0; i < 300; i++) {
         c = qbuf_connect(path());
         qbuf_send_hello(c);
         qbuf_close(c);

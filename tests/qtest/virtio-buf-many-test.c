@@ -327,6 +327,7 @@ static void test_ended_unread(void *obj, void *data, QGuestAllocator *alloc)
         evil[i] = qbuf_subscribe(path(), "test", 4);
         while (!waiting_fds(evil[i])) {
             g_assert_cmpint(g_get_monotonic_time(), <, end);
+            g_usleep(1000);
         }
         qbuf_send_bytes(evil[i], "nonsense", 8, -1);
     }
