@@ -109,8 +109,8 @@ static void check_taken_back(QVirtioBuf *b, bool reset)
                              w.memory.backing == VIRTIO_BUF_BACKING_COPY ?
                              0x33 : 0x44);
             qbuf_expect_remove(w.c, w.handle);
-            qbuf_removed(w.c, w.handle);
             qbuf_writer_let_go(&w);
+            qbuf_removed(w.c, w.handle);
             qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_FREED,
                                    NULL);
             qtest_memset(b->qts, QBUF_WRITER_RAM, 0x33, LARGE);
