@@ -395,13 +395,9 @@ static void test_late(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_wait_event(b, w.buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
     qbuf_expect_silence(w.c);
 
+    qbuf_close(w.c);
     qbuf_writer_register(&w, b, VIRTIO_BUF_MODE_IN_PLACE, PAGE_SIZE);
-    w.c = qbuf_subscribe(path(), "writer", 0);
-    w.handle = qbuf_expect_buffer(w.c, w.buffer.id);
-    qbuf_expect_subscribed(w.c);
-    qbuf_attach_writer(w.c, w.handle);
-    qbuf_expect_attached(w.c, w.handle, &w.memory);
-    w.bytes = qbuf_memory_map(&w.memory);
+    qbuf_writer_attach(&w);
     qvirtio_buf_restart_writable(b);
     qbuf_written(w.c, w.handle, 1, PAGE_SIZE);
     qbuf_expect_reset(w.c, VIRTIO_BUF_RESET_REASON_DRIVER);
