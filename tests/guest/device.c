@@ -100,10 +100,15 @@ void device_unbind(void)
 void device_bind(void)
 {
     int64_t give_up = time_in(PATIENCE_MS);
+    char message[256];
 
     change_driver("bind");
-    /* The node is made by the kernel, but not at once */
-    while (!device_is_there() && time_in(0) < give_up) {
+    /*
+     * The node is made by the kernel, but not at once; under another name as
+     * long as a program has the old one open, or maps its memory
+     */
+    while (!(device_setup(NULL, NULL, message, sizeof(message)) &&
+             device_is_there()) && time_in(0) < give_up) {
         sleep_ms(20);
     }
 }
