@@ -24,6 +24,7 @@ NO_DEADLINE = ",release-timeout=0"
 # The second kernel is the first one again, with one more option.
 STAGE = "virtbuf.stage=2"
 KERNEL_PLACE, INITRD_PLACE = "/kernel", "/own"
+KEXEC_MEMORY = 512              # MiB; it is filled
 KEXEC = (f"--rounds 2 --only unbind $(grep -q {STAGE} /proc/cmdline && "
          f"echo --fill || echo --kexec {KERNEL_PLACE}/vmlinuz "
          f"--initrd {INITRD_PLACE}/initramfs --append {STAGE})")
@@ -42,7 +43,8 @@ def tasks_of(level, guest, programs, long=False) -> list:
             ("deadline", f"--rounds {rounds}", SHORT_DEADLINE, "", {}),
             ("reset", f"--rounds {resets} --only unbind", NO_DEADLINE, "", {}),
             ("kexec", KEXEC, NO_DEADLINE, "mapping",
-             {"shares": {KERNEL_PLACE: guest["kernel"], INITRD_PLACE: ""}})):
+             {"shares": {KERNEL_PLACE: guest["kernel"], INITRD_PLACE: ""},
+              "memory": KEXEC_MEMORY})):
         seed = random.randrange(1 << 31)
         found.append({
             "kind": "guest_tests", "name": f"{level}-{name}",
