@@ -126,9 +126,9 @@ void virtio_buf_frame_store(VirtIOBufFrame *frame, const uint8_t *bytes,
                             const struct virtio_buf_frame_view *view);
 
 /*
- * A new @att is to have the guest's contents before it writes, or a copy that is
- * made later would undo that: whether it has them. Else it is announced when
- * they have been copied.
+ * Whether @att, which is new, has the guest's contents already, as it has to
+ * before it writes: a copy that is made later would undo that. Else it is
+ * announced when they have been copied.
  */
 bool virtio_buf_update_fill(VirtIOBufAttachment *att);
 

@@ -14,7 +14,6 @@ import pathlib
 import re
 import time
 
-import checks
 import env
 import inside
 import report

@@ -107,8 +107,8 @@ typedef struct VirtIOBufConsumerOps {
      * LATEST: the update @serial, which the consumer has taken, was held for
      * longer than the hold timeout: its contents are the guest's. The consumer
      * answers with virtio_buf_release(), here or later; it gets nothing else of
-     * the stream before. If it was the buffer's writer, there is nothing to answer: it is
-     * detached when this returns.
+     * the stream before. If it was the buffer's writer, there is nothing to
+     * answer: it is detached when this returns.
      */
     void (*lost)(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                  uint64_t serial);
