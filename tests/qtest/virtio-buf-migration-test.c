@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "libqtest.h"
@@ -28,7 +29,7 @@ static const char *path(void)
 
 static QVirtioBufDestination *destination_new(const char *from, const char *to)
 {
-    return qvirtio_buf_destination_new(qvirtio_buf_before, from, to);
+    return qvirtio_buf_destination_new(qvirtio_buf_small_before, from, to);
 }
 
 static void guest_check(QTestState *qts, const QVirtioBufBuffer *buffer,
@@ -288,39 +289,52 @@ static void scene_check_source(Scene *scene, QVirtioBuf *b, QBufConsumer *c)
     qbuf_memory_check(&scene->memory[1], 0, PAGE_SIZE, 0x22);
 }
 
-/* Destinations that would break what the guest was told */
+/* A destination that would break what the guest was told */
+typedef struct Refusal {
+    const char *option;
+    const char *message;
+} Refusal;
+
+static const Refusal sizes[] = {
+    { "max-buffer-size=64K",
+      "set 'max-buffer-size' to 268435456 here, not 65536" },
+    { "max-total-size=2G",
+      "set 'max-total-size' to 1073741824 here, not 2147483648" },
+    { "max-property-bytes=64",
+      "set 'max-property-bytes' to 4096 here, not 64" },
+    {}
+};
+
+static const Refusal counts[] = {
+    { "max-buffers=7", "set 'max-buffers' to 256 here, not 7" },
+    { "max-ranges=17", "set 'max-ranges' to 16384 here, not 17" },
+    { "max-properties=3", "set 'max-properties' to 64 here, not 3" },
+    {}
+};
+
+static const Refusal others[] = {
+    { "release-timeout=3", "set 'release-timeout' to 2000 here, not 3" },
+    { "hold-timeout=3", "set 'hold-timeout' to 2000 here, not 3" },
+    { "instance=other", "'instance' is 'other' here" },
+    {}
+};
+
 static void test_refused(void *obj, void *data, QGuestAllocator *alloc)
 {
-    static const struct {
-        const char *option;
-        const char *message;
-    } cases[] = {
-        { "max-buffers=7", "set 'max-buffers' to 256 here, not 7" },
-        { "max-ranges=17", "set 'max-ranges' to 16384 here, not 17" },
-        { "max-buffer-size=64K",
-          "set 'max-buffer-size' to 268435456 here, not 65536" },
-        { "max-total-size=2G",
-          "set 'max-total-size' to 1073741824 here, not 2147483648" },
-        { "max-properties=3", "set 'max-properties' to 64 here, not 3" },
-        { "max-property-bytes=64",
-          "set 'max-property-bytes' to 4096 here, not 64" },
-        { "release-timeout=3", "set 'release-timeout' to 2000 here, not 3" },
-        { "instance=other", "'instance' is 'other' here" },
-    };
     QVirtioBuf *b = obj;
     QBufConsumer *c = qbuf_subscribe_none(path(), "test", 0);
     Scene scene = {};
 
     scene_set(&scene, b, c);
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+    for (const Refusal *refusal = data; refusal->option; refusal++) {
         g_autofree char *options = g_strdup_printf(QVIRTIO_BUF_SERVER ",%s",
-                                                   cases[i].option);
-        QVirtioBufDestination *d =
-            destination_new(QVIRTIO_BUF_SERVER, options);
+                                                   refusal->option);
+        QVirtioBufDestination *d = destination_new(QVIRTIO_BUF_SERVER,
+                                                   options);
 
-        g_test_message("%s", cases[i].option);
+        g_test_message("%s", refusal->option);
         g_assert_false(qvirtio_buf_migrate(b, d));
-        qvirtio_buf_destination_said(d, cases[i].message);
+        qvirtio_buf_destination_said(d, refusal->message);
         scene_check_source(&scene, b, c);
         qvirtio_buf_destination_free(d);
     }
@@ -338,6 +352,8 @@ static void test_cancelled(void *obj, void *data, QGuestAllocator *alloc)
     Scene scene = {};
 
     scene_set(&scene, b, c);
+    /* This takes a quarter of an hour */
+    qtest_memset(b->qts, guest_alloc(alloc, 4 * MiB), 0x77, 4 * MiB);
     qtest_qmp_assert_success(b->qts,
         "{'execute': 'migrate-set-parameters',"
         " 'arguments': {'max-bandwidth': 4096}}");
@@ -450,14 +466,19 @@ static void test_snapshot(void *obj, void *data, QGuestAllocator *alloc)
 static void register_virtio_buf_migration_test(void)
 {
     QOSGraphTestOptions opts = {
-        .before = qvirtio_buf_before,
+        .before = qvirtio_buf_small_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
 
     qos_add_test("migration/live", "virtio-buf", test_live, &opts);
-    qos_add_test("migration/refused", "virtio-buf", test_refused, &opts);
     qos_add_test("migration/cancelled", "virtio-buf", test_cancelled, &opts);
     qos_add_test("migration/snapshot", "virtio-buf", test_snapshot, &opts);
+    opts.arg = (void *)sizes;
+    qos_add_test("migration/other-sizes", "virtio-buf", test_refused, &opts);
+    opts.arg = (void *)counts;
+    qos_add_test("migration/other-counts", "virtio-buf", test_refused, &opts);
+    opts.arg = (void *)others;
+    qos_add_test("migration/other-times", "virtio-buf", test_refused, &opts);
 }
 
 libqos_init(register_virtio_buf_migration_test);

@@ -22,18 +22,6 @@
 #define RANDOM_CHANGES (qvirtio_buf_zero_copy() ? 8 : 40)
 #define RANDOM_CHANGES_LONG (qvirtio_buf_zero_copy() ? 16 : 400)
 
-/* As qvirtio_buf_before(); less memory is read sooner */
-static void *before(GString *cmd_line, void *arg)
-{
-    g_string_append_printf(cmd_line,
-                           " -m 16M"
-                           " -object memory-backend-memfd,id=mem,size=16M"
-                           " -machine memory-backend=mem"
-                           " -object virtio-buf-server,id=s0,path=%s",
-                           qvirtio_buf_socket_path());
-    return arg;
-}
-
 /* Where a buffer is in the stream */
 typedef struct StreamBuffer {
     size_t request_size;
@@ -159,7 +147,7 @@ static bool load(const uint8_t *bytes, size_t size, QVirtioBufDestination **d)
     g_autofree char *uri = NULL;
     bool done;
 
-    *d = qvirtio_buf_destination_new(before, NULL, NULL);
+    *d = qvirtio_buf_destination_new(qvirtio_buf_small_before, NULL, NULL);
     g_assert_true(g_file_set_contents((*d)->channel, (const char *)bytes, size,
                                       NULL));
     uri = g_strdup_printf("file:%s", (*d)->channel);
@@ -372,7 +360,7 @@ static void test_random(void *obj, void *data, QGuestAllocator *alloc)
 static void register_virtio_buf_stream_test(void)
 {
     QOSGraphTestOptions opts = {
-        .before = before,
+        .before = qvirtio_buf_small_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
 

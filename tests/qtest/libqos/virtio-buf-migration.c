@@ -18,6 +18,17 @@ static char *replace(const char *text, const char *from, const char *to)
                            at + strlen(from));
 }
 
+void *qvirtio_buf_small_before(GString *cmd_line, void *arg)
+{
+    g_string_append_printf(cmd_line,
+                           " -m 16M"
+                           " -object memory-backend-memfd,id=mem,size=16M"
+                           " -machine memory-backend=mem"
+                           " -object virtio-buf-server,id=s0,path=%s",
+                           qvirtio_buf_socket_path());
+    return arg;
+}
+
 QVirtioBufDestination *
 qvirtio_buf_destination_new(QOSBeforeTest before, const char *from,
                             const char *to)

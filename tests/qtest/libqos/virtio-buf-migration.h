@@ -26,6 +26,12 @@ typedef struct QVirtioBufDestination {
 } QVirtioBufDestination;
 
 /*
+ * For QOSGraphTestOptions.before, as qvirtio_buf_before(), but with little
+ * memory, which is sent soon; returns @arg
+ */
+void *qvirtio_buf_small_before(GString *cmd_line, void *arg);
+
+/*
  * Starts a QEMU that waits for a migration. @before: the test's one, which gets
  * NULL. @from, if not NULL, is replaced by @to in its command line.
  */
