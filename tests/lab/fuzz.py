@@ -22,8 +22,6 @@ import steps
 # Inputs for each target when it only has to be shown that it works
 SHORT_RUNS = {"library": 20000, "wire": 50000}
 SHORT_RUNS_QEMU = 400
-# The emulator starts slowly, and with sanitizers
-START_LIMIT = 120
 
 QEMU_TARGETS = ("virtio-buf-fuzz", "virtio-buf-socket-fuzz",
                 "generic-fuzz-virtio-buf")
@@ -55,9 +53,9 @@ def corpus_of(lab, name) -> pathlib.Path:
     return lab.top / "tests" / "fuzz" / "corpus" / name
 
 
-def fuzz_env(qemu) -> dict:
+def fuzz_env() -> dict:
     # Objects of QEMU live until its end: that they do is no leak.
-    return dict(os.environ, LC_ALL="C.UTF-8", QEMU_DATA=str(qemu),
+    return dict(os.environ, LC_ALL="C.UTF-8",
                 ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:"
                              "detect_stack_use_after_return=0",
                 UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
@@ -97,7 +95,7 @@ def run_target(lab, target, folder, bounds, progress) -> dict:
     begin = time.monotonic()
     try:
         env.run(command, log, append=False, on_line=watch,
-                cwd=target.folder, env=fuzz_env(target.folder))
+                cwd=target.folder, env=fuzz_env())
     except env.CommandFailed as error:
         problem = f"{reason(log) or error.status} (log: {log})"
     found = findings(folder)
