@@ -460,32 +460,34 @@ static void test_weak(void *obj, void *data, QGuestAllocator *alloc)
 /* What holders keep is bounded in fds of QEMU, too, however small it is */
 static void test_orphan_count(void *obj, void *data, QGuestAllocator *alloc)
 {
-    enum { COUNT = 300, MAX_ORPHANS = 256, LET_GO = 60 };
+    /* More than 256, and as many for each consumer as it may attach */
+    enum { EACH = 60, CONSUMERS = 5, COUNT = EACH * CONSUMERS };
     QVirtioBufBuffer next = { .addr = FREE_RAM + COUNT * PAGE_SIZE };
     QBufMemory memories[COUNT];
     QVirtioBufBooted booted;
     QVirtioBuf *b = &booted.buf;
-    QBufConsumer *consumer;
+    QBufConsumer *consumers[CONSUMERS];
 
     if (skip_without_udmabuf()) {
         return;
     }
     boot(&booted, "memory-backend-memfd", REVOKING ",max-buffers=512");
-    consumer = qbuf_subscribe_none(qvirtio_buf_socket_path(), "orphans",
-                                   COUNT);
     for (int i = 0; i < COUNT; i++) {
+        QBufConsumer **consumer = &consumers[i / EACH];
+        g_autofree char *application = g_strdup_printf("orphans-%d", i / EACH);
         QVirtioBufBuffer buffer = {
-            .addr = FREE_RAM + i * PAGE_SIZE, .application = "orphans",
+            .addr = FREE_RAM + i * PAGE_SIZE, .application = application,
         };
         uint64_t handle;
 
+        if (i % EACH == 0) {
+            *consumer = qbuf_subscribe_none(qvirtio_buf_socket_path(),
+                                            application, EACH);
+        }
         g_assert_cmpuint(qvirtio_buf_register(b, &buffer), ==,
                          VIRTIO_BUF_S_OK);
-        handle = qbuf_expect_buffer(consumer, buffer.id);
-        if (i >= consumer->credit) {
-            qbuf_attach(consumer, handle);
-        }
-        qbuf_expect_attached(consumer, handle, &memories[i]);
+        handle = qbuf_expect_buffer(*consumer, buffer.id);
+        qbuf_expect_attached(*consumer, handle, &memories[i]);
         qtest_memset(b->qts, buffer.addr, 0x33, PAGE_SIZE);
     }
     qvirtio_buf_restart(b);
@@ -502,20 +504,22 @@ static void test_orphan_count(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(next.response.reason, ==, VIRTIO_BUF_REASON_ORPHANED);
     g_assert_cmpuint(qvirtio_buf_unregister(b, next.id), ==, VIRTIO_BUF_S_OK);
 
-    for (int i = 0; i < LET_GO; i++) {
+    for (int i = 0; i < EACH; i++) {
         qbuf_memory_clear(&memories[i]);
     }
     g_assert_cmpuint(query_number(b->qts, "orphaned-count"), ==,
-                     COUNT - LET_GO);
+                     COUNT - EACH);
     next.id = 0;
     g_assert_cmpuint(qvirtio_buf_register(b, &next), ==, VIRTIO_BUF_S_OK);
     g_assert_cmpuint(next.response.backing, ==, VIRTIO_BUF_BACKING_DMABUF);
-    for (int i = LET_GO; i < COUNT; i++) {
+    for (int i = EACH; i < COUNT; i++) {
         qbuf_memory_clear(&memories[i]);
     }
     g_assert_cmpuint(query_number(b->qts, "orphaned-count"), ==, 0);
     g_assert_cmpuint(count_dmabufs(b->qts), ==, 0);
-    qbuf_close(consumer);
+    for (int i = 0; i < CONSUMERS; i++) {
+        qbuf_close(consumers[i]);
+    }
     qvirtio_buf_boot_end(&booted);
 }
 
