@@ -24,8 +24,8 @@ import steps
 import style
 import tasks
 
-QTEST_LIMIT = 300
-QTEST_NESTED_LIMIT = 1200
+QTEST_LIMIT = 900
+QTEST_NESTED_LIMIT = 2400
 # What the longer forms of tests may take: 100,000 updates are 3 min alone
 LONG_FACTOR = 6
 GUEST_LIMIT = 600
