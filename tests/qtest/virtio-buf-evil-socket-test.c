@@ -359,6 +359,29 @@ static void expect_some_end(QBufConsumer *c)
     } while (n > 0);
 }
 
+static void flood_begin(QVirtioBuf *b, QVirtioBufBuffer *buffers,
+                        unsigned count)
+{
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        buffers[i] = (QVirtioBufBuffer) { .application = "flood", .stream = 1,
+                                          .addr = buffers[i].addr };
+        qvirtio_buf_register_ok(b, &buffers[i], 0);
+    }
+}
+
+static void flood_end(QBufWatch *watch, QVirtioBufBuffer *buffers,
+                      unsigned count)
+{
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        qbuf_watch_unregister(watch, &buffers[i]);
+    }
+    qbuf_watch_check(watch);
+}
+
 /* Says much and reads nothing */
 static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -370,13 +393,9 @@ static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
     unsigned i;
 
     qbuf_watch_begin(&watch, b);
-    for (i = 0; i < ARRAY_SIZE(buffers); i++) {
-        buffers[i].application = "flood";
-        buffers[i].stream = 1;
-        qvirtio_buf_register_ok(b, &buffers[i], 0);
-    }
 
     g_test_message("ATTACH and DETACH");
+    flood_begin(b, buffers, ARRAY_SIZE(buffers));
     c = qbuf_subscribe(path(), "flood", 0);
     for (i = 0; i < ARRAY_SIZE(buffers); i++) {
         handles[i] = qbuf_expect_buffer(c, buffers[i].id);
@@ -388,17 +407,18 @@ static void test_floods(void *obj, void *data, QGuestAllocator *alloc)
     }
     wait_read(c);
     qbuf_close(c);
-    qbuf_watch_check(&watch);
+    flood_end(&watch, buffers, ARRAY_SIZE(buffers));
 
     /* It may have two: each ATTACH is answered by 14 REFUSED */
     g_test_message("ATTACH of a stream, refused");
+    flood_begin(b, buffers, ARRAY_SIZE(buffers));
     c = qbuf_subscribe(path(), "flood", 2);
     for (i = 0; i < 5000; i++) {
         qbuf_attach_stream(c, 1);
     }
     expect_some_end(c);
     qbuf_close(c);
-    qbuf_watch_check(&watch);
+    flood_end(&watch, buffers, ARRAY_SIZE(buffers));
 
     g_test_message("DETACH of nothing");
     c = qbuf_subscribe(path(), "flood", 0);

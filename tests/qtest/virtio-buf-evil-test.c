@@ -455,6 +455,7 @@ static void test_release(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpuint(event.released, >, 0);
     qbuf_memory_clear(&memory);
     qbuf_close(holder);
+    qbuf_watch_unregister(&watch, &held);
     watch.fds -= 2;
     qbuf_watch_check(&watch);
     qbuf_watch_end(&watch);

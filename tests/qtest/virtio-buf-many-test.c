@@ -357,8 +357,14 @@ static void test_ended_unread(void *obj, void *data, QGuestAllocator *alloc)
         qbuf_close(c);
     }
     qbuf_close(c);
-    qvirtio_buf_wait_fds(b->qts, fds);
     qbuf_close(evil[0]);
+    /* QEMU keeps what was in flight when it was detached until then */
+    qbuf_wait_consumers(b, 0);
+    for (i = 0; i < ARRAY_SIZE(buffers); i++) {
+        g_assert_cmpuint(qvirtio_buf_unregister(b, buffers[i].id), ==,
+                         VIRTIO_BUF_S_OK);
+    }
+    qvirtio_buf_wait_fds(b->qts, fds);
 }
 
 /* QEMU has no number left for a buffer's: this is refused, nothing else */

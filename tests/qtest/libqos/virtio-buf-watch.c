@@ -3,6 +3,7 @@
  * A good consumer of virtio-buf that is there while others misbehave
  */
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "virtio-buf-machine.h"
 #include "virtio-buf-watch.h"
 
@@ -29,6 +30,28 @@ void qbuf_watch_check(QBufWatch *watch)
     watch->serial = qvirtio_buf_update_ok(b, watch->buffer.id, PAGE_SIZE);
     qbuf_expect_update(watch->good, watch->handle, watch->serial, NULL);
     qbuf_memory_check(&watch->memory, 0, PAGE_SIZE, pattern);
+}
+
+void qbuf_wait_consumers(QVirtioBuf *b, unsigned count)
+{
+    int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
+    struct virtio_buf_config config;
+
+    for (;;) {
+        qvirtio_buf_config(b, &config);
+        if (le32_to_cpu(config.consumers) <= count) {
+            return;
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
+void qbuf_watch_unregister(QBufWatch *watch, const QVirtioBufBuffer *buffer)
+{
+    qbuf_wait_consumers(watch->b, 1);
+    g_assert_cmpuint(qvirtio_buf_unregister(watch->b, buffer->id), ==,
+                     VIRTIO_BUF_S_OK);
 }
 
 void qbuf_watch_end(QBufWatch *watch)

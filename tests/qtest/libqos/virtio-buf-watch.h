@@ -28,6 +28,15 @@ void qbuf_watch_begin(QBufWatch *watch, QVirtioBuf *b);
  */
 void qbuf_watch_check(QBufWatch *watch);
 
+/* Until QEMU knows that there are no more than @count consumers */
+void qbuf_wait_consumers(QVirtioBuf *b, unsigned count);
+
+/*
+ * Takes @buffer back, which consumers had that are gone. QEMU keeps the dma-buf
+ * of one that was detached while somebody still had it: until now.
+ */
+void qbuf_watch_unregister(QBufWatch *watch, const QVirtioBufBuffer *buffer);
+
 /* Prints how often it was checked */
 void qbuf_watch_end(QBufWatch *watch);
 
