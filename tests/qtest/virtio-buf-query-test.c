@@ -654,14 +654,21 @@ static void test_no_device(void *obj, void *data, QGuestAllocator *alloc)
     qtest_quit(qts);
 }
 
+/* What is counted begins at nought: no machine of an earlier case */
+static void *fresh_before(GString *cmd_line, void *arg)
+{
+    qos_invalidate_command_line();
+    return qvirtio_buf_before(cmd_line, arg);
+}
+
 static void register_virtio_buf_query_test(void)
 {
     QOSGraphTestOptions opts = {
-        .before = qvirtio_buf_before,
+        .before = fresh_before,
         .edge.extra_device_opts = DEVICE,
     };
     QOSGraphTestOptions small = {
-        .before = qvirtio_buf_before,
+        .before = fresh_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SMALL ",id=buf0",
     };
 
