@@ -173,8 +173,10 @@ size_t virtio_buf_get_consumers(VirtIOBuf *s, uint64_t after,
             break;
         }
         size += iov_from_buf(in, in_count, size, &record, sizeof(record));
-        size += iov_from_buf(in, in_count, size, consumer->properties,
-                             consumer->property_bytes);
+        if (consumer->property_bytes) {
+            size += iov_from_buf(in, in_count, size, consumer->properties,
+                                 consumer->property_bytes);
+        }
         count++;
     }
 
