@@ -248,45 +248,6 @@ static void test_seal_reset(void *obj, void *data, QGuestAllocator *alloc)
     close(fd);
 }
 
-/* Where the guest's firmware takes a device of the PC's first PCI bus out */
-#define ACPI_PCI_EJECT 0xae08
-
-/* The device goes, but not before its pages are back */
-static void test_seal_unplug(void *obj, void *data, QGuestAllocator *alloc)
-{
-    QVirtioBufBuffer buffer = { .addr = FREE_RAM, .size = 3 * PAGE_SIZE };
-    QVirtioBufBooted booted;
-    QVirtioBuf *b = &booted.buf;
-    QBufHolder holder;
-    int fd;
-
-    if (skip_without_udmabuf()) {
-        return;
-    }
-    fd = boot_on_memfd(&booted, REVOKING);
-    qbuf_holder_register(&holder, b, &buffer, "seal");
-    qbuf_holder_check_shared(&holder, b, &buffer);
-    seal(fd);
-    qtest_qmp_device_del_send(b->qts, "buf");
-    qtest_outb(b->qts, ACPI_PCI_EJECT, 1 << 4);
-    qbuf_expect_reset(holder.consumer, VIRTIO_BUF_RESET_REASON_UNPLUG);
-    expect_unrevocable(b->qts, true, 1, buffer.size);
-    step_ms(b->qts, 2 * RETRY_MS);
-    g_assert_cmpuint(count_dmabufs(b->qts), ==, 1);
-    qvirtio_buf_check_ram(b, buffer.addr, buffer.size, 0x33);
-
-    /* The server serves another one at once */
-    qtest_qmp_assert_success(b->qts,
-        "{'execute': 'device_add', 'arguments': {'driver': 'virtio-buf-pci',"
-        " 'id': 'later', 'addr': '6', 'server': 's0'}}");
-    qbuf_holder_clear(&holder);
-    step_ms(b->qts, 500);
-    qtest_qmp_eventwait(b->qts, "DEVICE_DELETED");
-    g_assert_cmpuint(count_dmabufs(b->qts), ==, 0);
-    qvirtio_buf_boot_end(&booted);
-    close(fd);
-}
-
 /* Transparent huge pages for guest RAM */
 
 #define SHMEM_HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
@@ -666,8 +627,6 @@ static void register_virtio_buf_revoke_test(void)
                  &alone);
     qos_add_test("revoke/seal-system-reset", QVIRTIO_BUF_ALONE, test_seal_reset,
                  &whole_machine);
-    qos_add_test("revoke/seal-unplug", QVIRTIO_BUF_ALONE, test_seal_unplug,
-                 &alone);
     qos_add_test("revoke/retry", QVIRTIO_BUF_ALONE, test_retry, &alone);
     qos_add_test("revoke/weak", QVIRTIO_BUF_ALONE, test_weak, &alone);
     qos_add_test("revoke/orphan-count", QVIRTIO_BUF_ALONE, test_orphan_count,
