@@ -187,6 +187,10 @@ def socket_folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
+# In an emulated host VM a program takes seconds to write one frame.
+SLOW_HOST = ",release-timeout=20000,hold-timeout=60000"
+
+
 def device_options(socket, instance, backing="auto", more="") -> list:
     return ["-object", f"virtio-buf-server,id=s0,path={socket}",
             "-device", "virtio-buf-pci,server=s0,"
@@ -353,7 +357,7 @@ def play(params, folder, watch=None) -> dict:
             params, "\n".join(lines) + "\n",
             shares=[vm.Share(share, "/media")],
             devices=device_options(socket, "demo",
-                                   params.get("backing", "auto")))
+                                   params.get("backing", "auto"), SLOW_HOST))
         running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
         try:
             if not wait_for_socket(socket, running.child):
