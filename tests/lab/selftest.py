@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 import apt
 import demo
@@ -410,6 +411,24 @@ class Guests(Scratch):
                 "b/mid.ko.xz: c/low-one.ko.xz\nc/low-one.ko.xz:\n")
         self.assertEqual(kernel.module_order(text, ["top", "builtin"]),
                          ["c/low-one.ko.xz", "b/mid.ko.xz", "a/top.ko.xz"])
+
+    def test_a_guest_that_never_spoke_boots_once_more(self):
+        boots = []
+
+        def silent(_params, folder, _watch):
+            boots.append(1)
+            (folder / "console.log").write_text("")
+            (folder / "output.log").write_text("x" if boots[1:] else "")
+            return {"cases": []}
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch.dict(tasks.KINDS, {"silent": silent}), \
+                contextlib.redirect_stdout(io.StringIO()):
+            for accel, count in (("tcg", 1), ("kvm", 2)):
+                boots.clear()
+                tasks.run_task({"kind": "silent", "name": "x",
+                                "params": {"accel": accel}},
+                               pathlib.Path(folder))
+                self.assertEqual(len(boots), count)
 
     def test_folders_that_the_host_vm_would_hide(self):
         self.assertEqual(

@@ -446,15 +446,30 @@ KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
          "proofs": proofs, "nothing": nothing}
 
 
-def run_task(task, folder, watch=None) -> dict:
-    """One task of a job, its faults turned into a failed result."""
-    folder.mkdir(parents=True, exist_ok=True)
-    begin = time.monotonic()
+def attempt(task, folder, watch) -> dict:
     try:
-        result = KINDS[task["kind"]](task["params"], folder, watch)
+        return KINDS[task["kind"]](task["params"], folder, watch)
     except (env.LabError, OSError, subprocess.SubprocessError) as error:
-        result = {"cases": as_dicts([report.Case(
+        return {"cases": as_dicts([report.Case(
             "run", report.FAILED, str(error).replace("\n", "; "))]),
             "problems": [str(error)]}
+
+
+def never_spoke(folder) -> bool:
+    """A guest was started, and its kernel did not come to its first word."""
+    logs = [folder / "console.log", folder / "output.log"]
+    return all(log.exists() and not log.stat().st_size for log in logs)
+
+
+def run_task(task, folder, watch=None) -> dict:
+    """One task of a job, its faults turned into a failed result.  A guest of
+    emulated SVM that resets before it says anything gets a second boot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    result = attempt(task, folder, watch)
+    if task["params"].get("accel") == "kvm" and never_spoke(folder):
+        env.say(f"lab: {task['name']}: the guest reset before its first word:"
+                " once more")
+        result = attempt(task, folder, watch)
     result["wall"] = time.monotonic() - begin
     return result
