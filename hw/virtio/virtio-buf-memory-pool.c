@@ -345,6 +345,15 @@ void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool)
     }
 }
 
+/* Whether a buffer with no other obstacles gets a dma-buf */
+static bool may_export(const VirtIOBufMemoryPool *pool,
+                       const VirtIOBufObstacles *obstacles)
+{
+    return obstacles->refusal == VIRTIO_BUF_REASON_NONE &&
+           (obstacles->weakness == VIRTIO_BUF_REASON_NONE ||
+            pool->config->udmabuf == ON_OFF_AUTO_ON);
+}
+
 bool virtio_buf_memory_pool_makes_dmabufs(const VirtIOBufMemoryPool *pool)
 {
     VirtIOBufObstacles obstacles = pool->obstacles;
@@ -352,18 +361,14 @@ bool virtio_buf_memory_pool_makes_dmabufs(const VirtIOBufMemoryPool *pool)
 
     virtio_buf_note(&obstacles.refusal, machine.refusal);
     virtio_buf_note(&obstacles.weakness, machine.weakness);
-    return obstacles.refusal == VIRTIO_BUF_REASON_NONE &&
-           (obstacles.weakness == VIRTIO_BUF_REASON_NONE ||
-            pool->config->udmabuf == ON_OFF_AUTO_ON);
+    return may_export(pool, &obstacles);
 }
 
 void virtio_buf_memory_pool_dmabuf_limits(const VirtIOBufMemoryPool *pool,
                                           uint32_t *max_ranges,
                                           uint64_t *max_size)
 {
-    bool usable = pool->obstacles.refusal == VIRTIO_BUF_REASON_NONE &&
-                  (pool->obstacles.weakness == VIRTIO_BUF_REASON_NONE ||
-                   pool->config->udmabuf == ON_OFF_AUTO_ON);
+    bool usable = may_export(pool, &pool->obstacles);
 
     *max_ranges = usable ? pool->list_limit : 0;
     *max_size = usable ? pool->size_limit : 0;

@@ -224,8 +224,8 @@ static VirtioBufDeviceLimits *limits_info(const VirtIOBuf *s)
     info->buffers = s->limits.buffers;
     info->ranges = s->limits.ranges;
     info->buffer_size = s->limits.buffer_size;
-    info->dmabuf_ranges = MIN(s->dmabuf_ranges, s->limits.ranges);
-    info->dmabuf_size = MIN(s->dmabuf_size, s->limits.buffer_size);
+    info->dmabuf_ranges = s->dmabuf_ranges;
+    info->dmabuf_size = s->dmabuf_size;
     info->total_size = s->limits.total_size;
     info->properties = s->limits.properties;
     info->property_bytes = s->limits.property_bytes;

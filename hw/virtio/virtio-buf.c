@@ -4,8 +4,9 @@
  *
  * Owns the virtqueue. A chain is answered before the next one is looked at:
  * the device never keeps one, so reset, queue reset and unplug have nothing to
- * give back. A kick is worth a bounded number of commands; the rest goes on in
- * a bottom half. A malformed chain breaks the device (DEVICE_NEEDS_RESET).
+ * give back. A kick is worth a bounded number of commands, and of milliseconds;
+ * the rest goes on in a bottom half. A malformed chain breaks the device
+ * (DEVICE_NEEDS_RESET).
  *
  * Nothing that the guest shared outlives a reset or the device itself, see
  * virtio_buf_buffers_revoke().
@@ -159,8 +160,6 @@ static void virtio_buf_set_status(VirtIODevice *vdev, uint8_t status)
 static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
 {
     VirtIOBuf *s = VIRTIO_BUF(vdev);
-    uint32_t max_dmabuf_ranges = MIN(s->dmabuf_ranges, s->limits.ranges);
-    uint64_t max_dmabuf_size = MIN(s->dmabuf_size, s->limits.buffer_size);
     struct virtio_buf_config config = {
         .consumers = cpu_to_le32(s->consumer_count),
         .page_size = cpu_to_le32(qemu_real_host_page_size()),
@@ -168,8 +167,8 @@ static void virtio_buf_get_config(VirtIODevice *vdev, uint8_t *data)
         .max_ranges = cpu_to_le32(s->limits.ranges),
         .max_buffer_size = cpu_to_le64(s->limits.buffer_size),
         .max_total_size = cpu_to_le64(s->limits.total_size),
-        .max_dmabuf_size = cpu_to_le64(max_dmabuf_size),
-        .max_dmabuf_ranges = cpu_to_le32(max_dmabuf_ranges),
+        .max_dmabuf_size = cpu_to_le64(s->dmabuf_size),
+        .max_dmabuf_ranges = cpu_to_le32(s->dmabuf_ranges),
         .max_properties = cpu_to_le32(s->limits.properties),
         .max_property_bytes = cpu_to_le32(s->limits.property_bytes),
         .release_timeout_ms = cpu_to_le32(s->limits.release_timeout_ms),
@@ -209,8 +208,8 @@ static void virtio_buf_reset(VirtIODevice *vdev)
     VirtIOBuf *s = VIRTIO_BUF(vdev);
 
     virtio_buf_take_everything_back(s, s->in_system_reset ?
-                         VIRTIO_BUF_RESET_REASON_SYSTEM :
-                         VIRTIO_BUF_RESET_REASON_DRIVER);
+                                    VIRTIO_BUF_RESET_REASON_SYSTEM :
+                                    VIRTIO_BUF_RESET_REASON_DRIVER);
 }
 
 /* A reset that comes from above brackets that of the transport with these */
@@ -298,6 +297,8 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     }
     virtio_buf_memory_pool_dmabuf_limits(s->pool, &s->dmabuf_ranges,
                                          &s->dmabuf_size);
+    s->dmabuf_ranges = MIN(s->dmabuf_ranges, s->limits.ranges);
+    s->dmabuf_size = MIN(s->dmabuf_size, s->limits.buffer_size);
 
     virtio_buf_commands_init(s);
     QTAILQ_INIT(&s->consumers);

@@ -305,7 +305,7 @@ struct VirtIOBuf {
     uint64_t last_id;
     uint64_t last_serial;
     VirtIOBufMemoryPool *pool;
-    uint32_t dmabuf_ranges;     /* what udmabuf takes of one buffer; 0: none */
+    uint32_t dmabuf_ranges;     /* of one dma-buf, within the limits; 0: none */
     uint64_t dmabuf_size;       /* the same in bytes */
 
     /* News for the guest */
