@@ -50,7 +50,9 @@ def judge(folder, facts, backing, material) -> list:
     """The cases of one play: that it ran, how the memory was shared, and
     each frame's pixels."""
     problems = facts.get("problems", [])
-    cases = [report.Case("guest and host programs ran",
+    cases = [report.Case(**case) for case in facts.get("cases", [])
+             if case["result"] == report.SKIPPED]
+    cases += [report.Case("guest and host programs ran",
                          report.FAILED if problems else report.OK,
                          "; ".join(problems).replace("\n", " "))]
     # Before a consumer attaches, info says what REGISTER foresaw.
