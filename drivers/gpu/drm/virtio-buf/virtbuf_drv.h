@@ -355,8 +355,19 @@ void virtbuf_registration_free(struct virtbuf_registration *registration);
 /* virtbuf_update.c */
 
 void virtbuf_update_init(struct virtbuf_update *update);
+int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
+		  unsigned int what);
+void virtbuf_unclaim(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
+		     unsigned int what);
 int virtbuf_ioctl_update(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file);
+
+/* virtbuf_property_ioctl.c */
+
+struct virtbuf_properties *
+virtbuf_buffer_set_properties(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer,
+			      struct virtbuf_properties *properties);
 int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
 				 struct drm_file *drm_file);
 int virtbuf_ioctl_get_properties(struct drm_device *drm, void *data,
@@ -366,6 +377,7 @@ int virtbuf_ioctl_get_properties(struct drm_device *drm, void *data,
 
 int virtbuf_copy_element(void *to, size_t size, u64 array, u32 stride,
 			 u32 index);
+int virtbuf_copy_application(u8 *to, u64 text, u32 len);
 int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 			   struct drm_file *drm_file);
 int virtbuf_ioctl_bo_create(struct drm_device *drm, void *data,
@@ -378,10 +390,19 @@ int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 			   struct drm_file *drm_file);
 int virtbuf_ioctl_unregister(struct drm_device *drm, void *data,
 			     struct drm_file *drm_file);
+
+/* virtbuf_wait.c */
+
 int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 		       struct drm_file *drm_file);
+
+/* virtbuf_consumers.c */
+
 int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file);
+
+/* virtbuf_event.c */
+
 int virtbuf_ioctl_events(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file);
 

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * virtio-buf: ioctls that are not about contents: parameters, memory,
- * registering, waiting.
+ * registering.
  *
  * Everything from user space is copied once, then checked whole, also where the
  * answer is EOPNOTSUPP. A result is written to the arguments only when nothing
  * can fail any more, because the DRM core copies them back after errors, too.
  * Waits for the host end with it: by its answer, by the watchdog or by unplug.
  */
-#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -48,9 +47,6 @@ static_assert(DRM_VIRTBUF_BACKING_COPY == VIRTIO_BUF_BACKING_COPY);
 static_assert(DRM_VIRTBUF_BACKING_DMABUF == VIRTIO_BUF_BACKING_DMABUF);
 static_assert(DRM_VIRTBUF_UUID_SIZE == VIRTIO_BUF_UUID_SIZE);
 static_assert(DRM_VIRTBUF_APPLICATION_MAX + 1 == VIRTIO_BUF_NAME_SIZE);
-
-/* All bits of drm_virtbuf_events.conditions */
-#define VIRTBUF_CONDITIONS	((1U << (DRM_VIRTBUF_WAIT_WRITTEN + 1)) - 1)
 
 /**
  * virtbuf_copy_element - copies one element of a caller's array
@@ -226,7 +222,13 @@ static enum virtbuf_state virtbuf_buffer_state(struct virtbuf_device *vb,
 	return state;
 }
 
-static int virtbuf_copy_application(u8 *to, u64 text, u32 len)
+/**
+ * virtbuf_copy_application - copies the name of an application
+ * @to: room for DRM_VIRTBUF_APPLICATION_MAX bytes
+ * @text: user pointer
+ * @len: bytes
+ */
+int virtbuf_copy_application(u8 *to, u64 text, u32 len)
 {
 	if (!len || len > DRM_VIRTBUF_APPLICATION_MAX)
 		return -EINVAL;
@@ -548,207 +550,4 @@ int virtbuf_ioctl_unregister(struct drm_device *drm, void *data,
 out:
 	virtbuf_buffer_put(buffer);
 	return ret;
-}
-
-/**
- * struct virtbuf_wait - an item of WAIT, looked up
- * @buffer: referenced
- * @item: checked
- */
-struct virtbuf_wait {
-	struct virtbuf_buffer *buffer;
-	struct drm_virtbuf_wait_item item;
-};
-
-static bool virtbuf_holds(const struct virtbuf_wait *wait)
-{
-	const struct virtbuf_buffer *buffer = wait->buffer;
-	u64 value = wait->item.value;
-
-	switch (wait->item.condition) {
-	case DRM_VIRTBUF_WAIT_RELEASED:
-		/* An update that failed is read by nobody, nor is a freed one */
-		return buffer->state == VIRTBUF_FREED ||
-		       buffer->released >= min(value, buffer->last_serial);
-	case DRM_VIRTBUF_WAIT_FREED:
-		return buffer->state == VIRTBUF_FREED;
-	default:
-		return buffer->consumers >= value;
-	}
-}
-
-/* Whether WAIT has an end: its index, -ETIME if not, or an error of an item */
-static int virtbuf_look(struct virtbuf_device *vb, struct virtbuf_wait *waits,
-			u32 count, bool all)
-{
-	u32 i, held = 0, first = 0;
-	int ret = -ETIME;
-
-	spin_lock(&vb->lock);
-	for (i = 0; i < count; i++) {
-		if (waits[i].buffer->error) {
-			ret = waits[i].buffer->error;
-			waits[i].buffer->error = 0;
-			goto out;
-		}
-		if (virtbuf_holds(&waits[i]) && !held++)
-			first = i;
-	}
-	if (all ? held == count : held)
-		ret = first;
-	else if (vb->error)
-		ret = vb->error;
-out:
-	spin_unlock(&vb->lock);
-	return ret;
-}
-
-static int virtbuf_check_wait_item(struct virtbuf_device *vb,
-				   struct virtbuf_buffer *buffer,
-				   const struct drm_virtbuf_wait_item *item)
-{
-	int ret = 0;
-
-	spin_lock(&vb->lock);
-	if (item->condition == DRM_VIRTBUF_WAIT_RELEASED &&
-	    item->value > buffer->given_serial)
-		ret = -EINVAL;
-	if (item->condition != DRM_VIRTBUF_WAIT_FREED &&
-	    buffer->state != VIRTBUF_REGISTERED)
-		ret = -ENOENT;
-	spin_unlock(&vb->lock);
-	return ret;
-}
-
-static int virtbuf_get_wait(struct virtbuf_file *file,
-			    const struct drm_virtbuf_wait *args, u32 index,
-			    struct virtbuf_wait *wait)
-{
-	struct drm_virtbuf_wait_item *item = &wait->item;
-	int ret;
-
-	ret = virtbuf_copy_element(item, sizeof(*item), args->items,
-				   args->stride, index);
-	if (ret)
-		return ret;
-	if (item->condition > DRM_VIRTBUF_WAIT_WRITTEN ||
-	    (item->condition == DRM_VIRTBUF_WAIT_FREED && item->value))
-		return -EINVAL;
-
-	wait->buffer = virtbuf_buffer_lookup(file, item->buffer);
-	if (!wait->buffer)
-		return -ENOENT;
-	if (item->condition == DRM_VIRTBUF_WAIT_WRITTEN)
-		return -EOPNOTSUPP;
-	return virtbuf_check_wait_item(file->vb, wait->buffer, item);
-}
-
-/*
- * Waits until virtbuf_look() has an answer, and returns it. Never ends early: a
- * timeout in jiffies could, where ticks come late.
- */
-static int virtbuf_wait_until(struct virtbuf_file *file,
-			      struct virtbuf_wait *waits, u32 count, bool all,
-			      s64 timeout_ns)
-{
-	struct virtbuf_device *vb = file->vb;
-	int found = virtbuf_look(vb, waits, count, all);
-	s64 now = ktime_get_ns();
-	int ret;
-
-	if (found != -ETIME || timeout_ns <= now)
-		return found;
-	ret = wait_event_interruptible_hrtimeout(file->wait,
-						 (found = virtbuf_look(vb, waits, count, all)) !=
-						 -ETIME,
-						 ns_to_ktime(timeout_ns - now));
-	return ret ?: found;
-}
-
-/**
- * virtbuf_ioctl_wait - DRM_IOCTL_VIRTBUF_WAIT
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_wait
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
-		       struct drm_file *drm_file)
-{
-	struct virtbuf_file *file = drm_file->driver_priv;
-	struct drm_virtbuf_wait *args = data;
-	struct virtbuf_wait *waits;
-	u32 i;
-	int ret = 0;
-
-	if (args->flags & ~DRM_VIRTBUF_WAIT_ALL || !args->count ||
-	    args->count > DRM_VIRTBUF_MAX_WAIT_ITEMS ||
-	    args->stride < sizeof(struct drm_virtbuf_wait_item))
-		return -EINVAL;
-
-	waits = kcalloc(args->count, sizeof(*waits), GFP_KERNEL);
-	if (!waits)
-		return -ENOMEM;
-	for (i = 0; i < args->count && !ret; i++)
-		ret = virtbuf_get_wait(file, args, i, &waits[i]);
-	if (!ret)
-		ret = virtbuf_wait_until(file, waits, args->count,
-					 args->flags & DRM_VIRTBUF_WAIT_ALL,
-					 args->timeout_ns);
-	if (ret >= 0) {
-		args->first = ret;
-		ret = 0;
-	}
-
-	for (i = 0; i < args->count && waits[i].buffer; i++)
-		virtbuf_buffer_put(waits[i].buffer);
-	kfree(waits);
-	return ret;
-}
-
-/**
- * virtbuf_ioctl_consumers - DRM_IOCTL_VIRTBUF_CONSUMERS
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_consumers
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
-			    struct drm_file *drm_file)
-{
-	const struct drm_virtbuf_consumers *args = data;
-	u8 application[VIRTIO_BUF_NAME_SIZE];
-	int ret;
-
-	if (args->flags)
-		return -EINVAL;
-	ret = virtbuf_copy_application(application, args->application,
-				       args->application_len);
-	if (ret)
-		return ret;
-	if (!access_ok(u64_to_user_ptr(args->data), args->size))
-		return -EFAULT;
-	return -EOPNOTSUPP;
-}
-
-/**
- * virtbuf_ioctl_events - DRM_IOCTL_VIRTBUF_EVENTS
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_events
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_events(struct drm_device *drm, void *data,
-			 struct drm_file *drm_file)
-{
-	struct virtbuf_file *file = drm_file->driver_priv;
-	const struct drm_virtbuf_events *args = data;
-	struct virtbuf_buffer *buffer;
-
-	if (args->flags || args->pad || args->conditions & ~VIRTBUF_CONDITIONS)
-		return -EINVAL;
-	if (args->buffer) {
-		buffer = virtbuf_buffer_lookup(file, args->buffer);
-		if (!buffer)
-			return -ENOENT;
-		virtbuf_buffer_put(buffer);
-	}
-	return -EOPNOTSUPP;
 }

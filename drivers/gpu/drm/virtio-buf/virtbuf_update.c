@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * virtio-buf: UPDATE and properties, what happens to a buffer while it is shared.
+ * virtio-buf: UPDATE, new contents of a buffer.
  *
  * A buffer has one UPDATE command, and one change of properties, in flight at
  * most; who wants one claims it in virtbuf_buffer.busy and the answer gives it
  * back. So an UPDATE without properties allocates nothing, and properties change
- * in the order in which the device hears of it. The driver's copy of the
- * properties follows the device's answers.
+ * in the order in which the device hears of it.
  */
 #include <linux/ktime.h>
 #include <linux/overflow.h>
@@ -48,30 +47,6 @@ struct virtbuf_damage {
 	struct drm_virtbuf_span spans[DRM_VIRTBUF_MAX_DAMAGE];
 };
 
-/**
- * struct virtbuf_property_change - the SET_PROPERTIES command
- * @command: what the queue sees
- * @refs: the ioctl's and the queue's
- * @buffer: referenced
- * @change: records of this change, owned
- * @properties: virtbuf_buffer.properties after it, owned
- * @finished: answered; under virtbuf_device.lock, as @error
- * @error: negative errno for the ioctl, or 0
- * @request: read by the device
- * @answer: written by the device
- */
-struct virtbuf_property_change {
-	struct virtbuf_command command;
-	refcount_t refs;
-	struct virtbuf_buffer *buffer;
-	struct virtbuf_properties *change;
-	struct virtbuf_properties *properties;
-	bool finished;
-	int error;
-	struct virtio_buf_set_properties request;
-	struct virtbuf_plain_answer answer;
-};
-
 static bool virtbuf_try_claim(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer, unsigned int what)
 {
@@ -85,9 +60,16 @@ static bool virtbuf_try_claim(struct virtbuf_device *vb,
 	return free;
 }
 
-/* Interruptible, without effect then. Bounded by the device's answer. */
-static int virtbuf_claim(struct virtbuf_file *file,
-			 struct virtbuf_buffer *buffer, unsigned int what)
+/**
+ * virtbuf_claim - waits until nobody else changes a buffer
+ * @file: the caller's
+ * @buffer: the buffer
+ * @what: VIRTBUF_BUSY_*, set when it returns 0
+ *
+ * Interruptible, without effect then. Bounded by the device's answer.
+ */
+int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
+		  unsigned int what)
 {
 	struct virtbuf_device *vb = file->vb;
 	bool claimed = false;
@@ -102,24 +84,19 @@ static int virtbuf_claim(struct virtbuf_file *file,
 	return claimed ? 0 : virtbuf_error(vb);
 }
 
-static void virtbuf_unclaim(struct virtbuf_device *vb,
-			    struct virtbuf_buffer *buffer, unsigned int what)
+/**
+ * virtbuf_unclaim - undoes virtbuf_claim()
+ * @vb: the device
+ * @buffer: the buffer
+ * @what: VIRTBUF_BUSY_*
+ */
+void virtbuf_unclaim(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
+		     unsigned int what)
 {
 	spin_lock(&vb->lock);
 	buffer->busy &= ~what;
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
-}
-
-/* Returns what is to be put after the lock, which the caller holds */
-static struct virtbuf_properties *
-virtbuf_set_list(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
-		 struct virtbuf_properties *properties)
-{
-	lockdep_assert_held(&vb->lock);
-
-	swap(buffer->properties, properties);
-	return properties;
 }
 
 static void virtbuf_update_done(struct virtbuf_device *vb,
@@ -139,7 +116,8 @@ static void virtbuf_update_done(struct virtbuf_device *vb,
 	spin_lock(&vb->lock);
 	if (result == VIRTIO_BUF_S_OK) {
 		if (unused)
-			unused = virtbuf_set_list(vb, buffer, unused);
+			unused = virtbuf_buffer_set_properties(vb, buffer,
+							       unused);
 		virtbuf_buffer_released(vb, buffer, released);
 	} else if (result != VIRTBUF_RESULT_LOST) {
 		/* Its ioctl is over: the next one has to say it */
@@ -442,205 +420,5 @@ err_buffer:
 	virtbuf_buffer_put(buffer);
 err_change:
 	virtbuf_properties_put(change);
-	return ret;
-}
-
-static void virtbuf_change_put(struct virtbuf_property_change *change)
-{
-	if (!refcount_dec_and_test(&change->refs))
-		return;
-	virtbuf_properties_put(change->change);
-	virtbuf_properties_put(change->properties);
-	virtbuf_buffer_put(change->buffer);
-	kfree(change);
-}
-
-static void virtbuf_change_done(struct virtbuf_device *vb,
-				struct virtbuf_command *command, int result)
-{
-	struct virtbuf_property_change *change =
-		container_of(command, struct virtbuf_property_change, command);
-	struct virtbuf_buffer *buffer = change->buffer;
-
-	spin_lock(&vb->lock);
-	if (result == VIRTIO_BUF_S_OK)
-		change->properties = virtbuf_set_list(vb, buffer,
-						      change->properties);
-	change->error = result == VIRTIO_BUF_S_PENDING ?
-			-EIO : virtbuf_result_to_errno(result);
-	change->finished = true;
-	buffer->busy &= ~VIRTBUF_BUSY_PROPERTIES;
-	virtbuf_buffer_wake(vb, buffer);
-	spin_unlock(&vb->lock);
-	virtbuf_change_put(change);
-}
-
-static bool virtbuf_change_finished(struct virtbuf_device *vb,
-				    struct virtbuf_property_change *change)
-{
-	bool finished;
-
-	spin_lock(&vb->lock);
-	finished = change->finished;
-	spin_unlock(&vb->lock);
-	return finished;
-}
-
-static int virtbuf_send_change(struct virtbuf_device *vb,
-			       struct virtbuf_property_change *change)
-{
-	int ret;
-
-	mutex_lock(&vb->vq_lock);
-	spin_lock(&vb->lock);
-	ret = vb->error;
-	if (!ret && change->buffer->state != VIRTBUF_REGISTERED)
-		ret = -ENOENT;
-	spin_unlock(&vb->lock);
-	if (!ret) {
-		refcount_inc(&change->refs);
-		ret = virtbuf_queue(vb, &change->command);
-		if (ret)
-			virtbuf_change_put(change);
-	}
-	mutex_unlock(&vb->vq_lock);
-	return ret;
-}
-
-/* @change is the caller's, with the records that are wanted */
-static int virtbuf_change_properties(struct virtbuf_file *file,
-				     struct virtbuf_property_change *change)
-{
-	struct virtbuf_buffer *buffer = change->buffer;
-	struct virtbuf_device *vb = file->vb;
-	struct virtbuf_properties *properties;
-	int ret;
-
-	ret = virtbuf_claim(file, buffer, VIRTBUF_BUSY_PROPERTIES);
-	if (ret)
-		return ret;
-	properties = virtbuf_properties_apply(&vb->limits, buffer->properties,
-					      change->change);
-	if (IS_ERR(properties)) {
-		ret = PTR_ERR(properties);
-		goto err;
-	}
-	change->properties = properties;
-	ret = virtbuf_send_change(vb, change);
-	if (ret)
-		goto err;
-
-	ret = wait_event_killable(file->wait,
-				  virtbuf_change_finished(vb, change) ||
-				  virtbuf_error(vb));
-	if (ret)
-		return ret;
-	return virtbuf_change_finished(vb, change) ? change->error :
-						     virtbuf_error(vb);
-
-err:
-	virtbuf_unclaim(vb, buffer, VIRTBUF_BUSY_PROPERTIES);
-	return ret;
-}
-
-/**
- * virtbuf_ioctl_set_properties - DRM_IOCTL_VIRTBUF_SET_PROPERTIES
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_set_properties
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
-				 struct drm_file *drm_file)
-{
-	struct virtbuf_file *file = drm_file->driver_priv;
-	const struct drm_virtbuf_set_properties *args = data;
-	struct virtbuf_property_change *change;
-	struct virtbuf_properties *records;
-	struct virtbuf_buffer *buffer;
-	int ret;
-
-	if (args->flags || !args->property_count)
-		return -EINVAL;
-	records = virtbuf_properties_from_user(&file->vb->limits,
-					       args->properties,
-					       args->property_count,
-					       args->property_stride, true);
-	if (IS_ERR(records))
-		return PTR_ERR(records);
-
-	ret = -ENOENT;
-	buffer = virtbuf_buffer_lookup(file, args->buffer);
-	if (!buffer)
-		goto err_records;
-	ret = -ENOMEM;
-	change = kzalloc(sizeof(*change), GFP_KERNEL_ACCOUNT);
-	if (!change)
-		goto err_buffer;
-
-	refcount_set(&change->refs, 1);
-	change->buffer = buffer;
-	change->change = records;
-	change->request.hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_SET_PROPERTIES);
-	change->request.buffer_id = cpu_to_le64(buffer->id);
-	change->request.property_bytes = cpu_to_le32(records->size);
-	change->command = (struct virtbuf_command) {
-		.out[0] = { &change->request, sizeof(change->request) },
-		.out[1] = { records->data, records->size },
-		.answer = { &change->answer,
-			    sizeof(struct virtio_buf_response) },
-		.answer_min = sizeof(struct virtio_buf_response),
-		.done = virtbuf_change_done,
-	};
-	ret = virtbuf_change_properties(file, change);
-	virtbuf_change_put(change);
-	return ret;
-
-err_buffer:
-	virtbuf_buffer_put(buffer);
-err_records:
-	virtbuf_properties_put(records);
-	return ret;
-}
-
-/**
- * virtbuf_ioctl_get_properties - DRM_IOCTL_VIRTBUF_GET_PROPERTIES
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_get_properties
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_get_properties(struct drm_device *drm, void *data,
-				 struct drm_file *drm_file)
-{
-	struct virtbuf_file *file = drm_file->driver_priv;
-	struct drm_virtbuf_get_properties *args = data;
-	struct virtbuf_properties *properties = NULL;
-	struct virtbuf_device *vb = file->vb;
-	struct virtbuf_buffer *buffer;
-	int ret = 0;
-
-	if (args->pad)
-		return -EINVAL;
-	buffer = virtbuf_buffer_lookup(file, args->buffer);
-	if (!buffer)
-		return -ENOENT;
-
-	spin_lock(&vb->lock);
-	if (buffer->state == VIRTBUF_REGISTERED)
-		properties = virtbuf_properties_get(buffer->properties);
-	spin_unlock(&vb->lock);
-	virtbuf_buffer_put(buffer);
-	if (!properties)
-		return -ENOENT;
-
-	if (args->size < properties->size)
-		ret = -ENOSPC;
-	else if (copy_to_user(u64_to_user_ptr(args->data), properties->data,
-			      properties->size))
-		ret = -EFAULT;
-	if (ret != -EFAULT) {
-		args->size = properties->size;
-		args->count = properties->count;
-	}
-	virtbuf_properties_put(properties);
 	return ret;
 }
