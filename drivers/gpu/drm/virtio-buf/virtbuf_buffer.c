@@ -173,64 +173,6 @@ void virtbuf_buffer_discard(struct virtbuf_device *vb,
 	virtbuf_buffer_put(buffer);
 }
 
-/* Joins neighbours: @count ranges so far, returns how many with this one */
-static unsigned int virtbuf_add_range(struct virtio_buf_range *ranges,
-				      unsigned int count, unsigned int max,
-				      u64 addr, u64 len)
-{
-	if (count && count <= max) {
-		struct virtio_buf_range *last = &ranges[count - 1];
-		u64 last_len = le64_to_cpu(last->len);
-
-		if (le64_to_cpu(last->addr) + last_len == addr) {
-			last->len = cpu_to_le64(last_len + len);
-			return count;
-		}
-	}
-	if (count < max) {
-		ranges[count].addr = cpu_to_le64(addr);
-		ranges[count].len = cpu_to_le64(len);
-	}
-	return count + 1;
-}
-
-static unsigned int virtbuf_sg_count(struct virtbuf_device *vb,
-				     const struct virtbuf_part *part)
-{
-	struct sg_table *sgt = part->bo->sgt;
-
-	return vb->dma_dev ? sgt->nents : sgt->orig_nents;
-}
-
-/* As virtbuf_add_range(), for all of a part */
-static unsigned int virtbuf_add_part_ranges(struct virtbuf_device *vb,
-					    const struct virtbuf_part *part,
-					    struct virtio_buf_range *ranges,
-					    unsigned int count,
-					    unsigned int max)
-{
-	u64 skip = part->offset, left = part->size;
-	struct scatterlist *sg;
-	unsigned int i;
-
-	for_each_sg(part->bo->sgt->sgl, sg, virtbuf_sg_count(vb, part), i) {
-		u64 addr = vb->dma_dev ? sg_dma_address(sg) : sg_phys(sg);
-		u64 len = vb->dma_dev ? sg_dma_len(sg) : sg->length;
-
-		if (skip >= len) {
-			skip -= len;
-			continue;
-		}
-		len = min(len - skip, left);
-		count = virtbuf_add_range(ranges, count, max, addr + skip, len);
-		skip = 0;
-		left -= len;
-		if (!left)
-			break;
-	}
-	return count;
-}
-
 /* The pages are the guest's: ends the buffer's life in the device, once */
 static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 				 struct virtbuf_buffer *buffer, bool shared)
@@ -341,7 +283,7 @@ static int virtbuf_fill_ranges(struct virtbuf_device *vb,
 	unsigned int i, max = 0, count = 0;
 
 	for (i = 0; i < buffer->part_count; i++)
-		max += virtbuf_sg_count(vb, &buffer->parts[i]);
+		max += virtbuf_part_segments(vb, &buffer->parts[i]);
 	max = min(max, vb->limits.max_ranges);
 	registration->ranges = kvmalloc_array(max,
 					      sizeof(*registration->ranges),
@@ -350,9 +292,8 @@ static int virtbuf_fill_ranges(struct virtbuf_device *vb,
 		return -ENOMEM;
 
 	for (i = 0; i < buffer->part_count; i++)
-		count = virtbuf_add_part_ranges(vb, &buffer->parts[i],
-						registration->ranges, count,
-						max);
+		count = virtbuf_ranges_add_part(vb, registration->ranges, count,
+						max, &buffer->parts[i]);
 	if (count > max)
 		return -E2BIG;
 

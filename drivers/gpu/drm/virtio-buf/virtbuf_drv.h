@@ -352,6 +352,18 @@ void virtbuf_buffer_wake(struct virtbuf_device *vb,
 			 struct virtbuf_buffer *buffer);
 void virtbuf_registration_free(struct virtbuf_registration *registration);
 
+/* virtbuf_range.c */
+
+unsigned int virtbuf_ranges_add(struct virtio_buf_range *ranges,
+				unsigned int count, unsigned int max, u64 addr,
+				u64 len);
+unsigned int virtbuf_part_segments(struct virtbuf_device *vb,
+				   const struct virtbuf_part *part);
+unsigned int virtbuf_ranges_add_part(struct virtbuf_device *vb,
+				     struct virtio_buf_range *ranges,
+				     unsigned int count, unsigned int max,
+				     const struct virtbuf_part *part);
+
 /* virtbuf_update.c */
 
 void virtbuf_update_init(struct virtbuf_update *update);
