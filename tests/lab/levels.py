@@ -101,9 +101,8 @@ def run_lab(run, level):
 
 
 def run_style(run, level):
-    pattern = run.pattern(level)
-    run.report.add(level, [c for c in style.cases(run.lab, run.parts)
-                           if pattern in c.name])
+    run.report.add(level, style.cases(run.lab, run.parts,
+                                      run.pattern(level)))
 
 
 def level_of(test) -> str:

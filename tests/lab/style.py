@@ -62,12 +62,13 @@ def case_of(name, said) -> Case:
     return Case(name, FAILED, "; ".join(s.strip() for s in said[:3]) + more)
 
 
-def qemu_cases(lab, qemu_source, files) -> list:
+def qemu_cases(lab, qemu_source, files, pattern="") -> list:
     script = qemu_source / "scripts" / "checkpatch.pl"
     cases = []
     for path in files:
         name = path.relative_to(lab.top)
-        if path.suffix not in (".c", ".h"):
+        title = f"qemu-checkpatch {name}"
+        if path.suffix not in (".c", ".h") or pattern not in title:
             continue
         if below(lab, path, QEMU_STYLE):
             said = checkpatch(lab, script,
@@ -78,22 +79,23 @@ def qemu_cases(lab, qemu_source, files) -> list:
                 if not any(words in line for words in NOT_QEMU)]
         else:
             continue
-        cases.append(case_of(f"qemu-checkpatch {name}", said))
+        cases.append(case_of(title, said))
     return cases
 
 
-def linux_cases(lab, linux_source, files) -> list:
+def linux_cases(lab, linux_source, files, pattern="") -> list:
     script = linux_source / "scripts" / "checkpatch.pl"
     cases = []
     for path in files:
         name = path.relative_to(lab.top)
-        if not below(lab, path, KERNEL_STYLE):
+        title = f"linux-checkpatch {name}"
+        if not below(lab, path, KERNEL_STYLE) or pattern not in title:
             continue
         if path.suffix not in (".c", ".h"):
             continue
         said = checkpatch(lab, script, ["--strict", "--no-tree", "--terse",
                                         "--no-summary", "--file"], name)
-        cases.append(case_of(f"linux-checkpatch {name}", said))
+        cases.append(case_of(title, said))
     return cases
 
 
@@ -146,14 +148,15 @@ def python_faults(path, text) -> list:
     return faults
 
 
-def cases(lab, parts) -> list:
+def cases(lab, parts, pattern="") -> list:
+    """Those whose name holds pattern; the rest is not looked at."""
     files = tracked(lab)
-    found = own_cases(lab, files)
+    found = [c for c in own_cases(lab, files) if pattern in c.name]
     for what, source, function in (
             ("QEMU", parts.qemu.src, qemu_cases),
             ("Linux", parts.debug.src, linux_cases)):
         if (source / "scripts" / "checkpatch.pl").exists():
-            found += function(lab, source, files)
+            found += function(lab, source, files, pattern)
         else:
             found.append(Case(f"{what} checkpatch", SKIPPED,
                               f"no {what} source in the cache (--no-build)"))
