@@ -10,11 +10,9 @@
  * passed it on. At the deadline it is revoked.
  *
  * Invariant: the memory of a buffer is freed only when it is not held by
- * anyone. What could not be revoked at its deadline stays pending; at a reset
- * it is not a buffer any more, but stays in quarantine, its pages claimed and
- * its memory regions referenced, until it is not held. Both are tried again,
- * less and less often, as what was in the way may go: a device that forbade it,
- * a migration, another buffer in the same huge page. A FREED buffer without
+ * anyone. What could not be revoked at its deadline stays pending, until a
+ * later try succeeds; at a reset it is not a buffer any more, and its memory
+ * goes into quarantine (virtio-buf-quarantine.c). A FREED buffer without
  * memory lives until the guest has read so, and counts against the limit: a
  * guest that never asks cannot make QEMU grow.
  *
@@ -32,10 +30,6 @@
 /* How often to look whether a buffer is still held: eager, then patient */
 #define POLL_FIRST_MS 10
 #define POLL_MAX_MS 200
-
-/* How long after a revocation that failed it is tried again */
-#define RETRY_FIRST_MS 1000
-#define RETRY_MAX_MS (60 * 1000)
 
 static VirtIOBufStream *stream_get(VirtIOBuf *s, uint64_t id)
 {
@@ -288,17 +282,14 @@ static void revoke_held(VirtIOBuf *s, GPtrArray *memories)
     }
 }
 
-/*
- * Tells what is held after all of @memories, from index @first on, which have
- * just failed for the first time
- */
+/* Tells what is held after all of @memories, which have just been revoked */
 static void tell_unrevocable(VirtIOBuf *s, const GPtrArray *memories,
-                             unsigned first, bool quarantined)
+                             bool quarantined)
 {
     uint32_t count = 0;
     uint64_t bytes = 0;
 
-    for (unsigned i = first; i < memories->len; i++) {
+    for (unsigned i = 0; i < memories->len; i++) {
         const VirtIOBufMemory *memory = g_ptr_array_index(memories, i);
 
         if (virtio_buf_memory_held(memory)) {
@@ -312,80 +303,25 @@ static void tell_unrevocable(VirtIOBuf *s, const GPtrArray *memories,
     }
 }
 
-/* When to try next what could not be revoked, if there is anything */
-static void plan_retry(VirtIOBuf *s, bool failed, int64_t now)
+static void poll_pending(VirtIOBuf *s, int64_t now)
 {
-    if (!failed) {
-        s->retry_at = INT64_MAX;
-    } else if (s->retry_at == INT64_MAX) {
-        s->retry_interval_ms = RETRY_FIRST_MS;
-        s->retry_at = now + s->retry_interval_ms;
-    } else if (now >= s->retry_at) {
-        s->retry_interval_ms = MIN(s->retry_interval_ms * 2, RETRY_MAX_MS);
-        s->retry_at = now + s->retry_interval_ms;
-    }
-}
-
-static void add_overdue(GPtrArray *memories, VirtIOBuf *s)
-{
-    VirtIOBufBuffer *buffer;
-
-    QTAILQ_FOREACH(buffer, &s->pending, next) {
-        if (buffer->overdue && virtio_buf_memory_held(buffer->memory)) {
-            g_ptr_array_add(memories, buffer->memory);
-        }
-    }
-    for (unsigned i = 0; i < s->quarantine->len; i++) {
-        VirtIOBufMemory *memory = g_ptr_array_index(s->quarantine, i);
-
-        if (virtio_buf_memory_held(memory)) {
-            g_ptr_array_add(memories, memory);
-        }
-    }
-}
-
-/* Returns whether any is held beyond its deadline */
-static bool poll_pending(VirtIOBuf *s, int64_t now)
-{
-    g_autoptr(GPtrArray) memories = g_ptr_array_new();
+    g_autoptr(GPtrArray) due = g_ptr_array_new();
     VirtIOBufBuffer *buffer, *next;
-    bool overdue = false;
-    unsigned first;
 
-    if (now >= s->retry_at) {
-        add_overdue(memories, s);
-    }
-    first = memories->len;
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (now >= buffer->deadline) {
             buffer->deadline = INT64_MAX;
-            buffer->overdue = true;
             virtio_buf_detach_all(buffer, true);
             if (virtio_buf_memory_held(buffer->memory)) {
-                g_ptr_array_add(memories, buffer->memory);
+                g_ptr_array_add(due, buffer->memory);
             }
         }
     }
-    revoke_held(s, memories);
-    tell_unrevocable(s, memories, first, false);
+    revoke_held(s, due);
+    tell_unrevocable(s, due, false);
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (is_free(buffer)) {
             freed(buffer);
-        } else {
-            overdue |= buffer->overdue;
-        }
-    }
-    return overdue;
-}
-
-static void poll_quarantine(VirtIOBuf *s)
-{
-    for (unsigned i = s->quarantine->len; i > 0; i--) {
-        VirtIOBufMemory *memory = g_ptr_array_index(s->quarantine, i - 1);
-
-        if (!virtio_buf_memory_held(memory)) {
-            g_ptr_array_remove_index_fast(s->quarantine, i - 1);
-            virtio_buf_memory_free(memory);
         }
     }
 }
@@ -397,31 +333,15 @@ static void tables_free(VirtIOBuf *s)
     g_clear_pointer(&s->streams, g_hash_table_destroy);
 }
 
-static void taking_back_free(VirtIOBuf *s)
-{
-    g_clear_pointer(&s->timer, timer_free);
-    g_clear_pointer(&s->quarantine, g_ptr_array_unref);
-    g_clear_pointer(&s->pool, virtio_buf_memory_pool_free);
-}
-
 static void poll_timer(void *opaque)
 {
     VirtIOBuf *s = opaque;
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
     VirtIOBufBuffer *buffer;
-    bool overdue;
     int64_t at;
 
-    overdue = poll_pending(s, now);
-    poll_quarantine(s);
-    plan_retry(s, overdue || s->quarantine->len, now);
-
-    if (QTAILQ_EMPTY(&s->pending) && !s->quarantine->len) {
-        if (s->quarantine_owner) {
-            /* Unrealized long ago; this may free @s */
-            taking_back_free(s);
-            object_unref(g_steal_pointer(&s->quarantine_owner));
-        }
+    poll_pending(s, now);
+    if (QTAILQ_EMPTY(&s->pending)) {
         return;
     }
     s->poll_interval_ms = MIN(s->poll_interval_ms * 2, POLL_MAX_MS);
@@ -468,14 +388,14 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s)
     s->quiet = false;
 
     revoke_held(s, held);
-    tell_unrevocable(s, held, 0, true);
+    tell_unrevocable(s, held, true);
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (virtio_buf_memory_held(buffer->memory)) {
             warn_report_once("virtio-buf: the device was reset while a program "
                              "on the host holds pages that cannot be taken "
                              "back: it sees what the guest does with them; "
                              "they are not shared again before it has let go");
-            g_ptr_array_add(s->quarantine, g_steal_pointer(&buffer->memory));
+            virtio_buf_memory_quarantine(g_steal_pointer(&buffer->memory));
             QTAILQ_REMOVE(&s->pending, buffer, next);
             s->total_size -= buffer->size;
         } else {
@@ -486,13 +406,7 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s)
     while ((buffer = QTAILQ_FIRST(&s->with_news))) {
         virtio_buf_buffer_destroy(buffer);
     }
-    if (s->quarantine->len) {
-        plan_retry(s, true, qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL));
-        poll_soon(s);
-    } else {
-        s->retry_at = INT64_MAX;
-        timer_del(s->timer);
-    }
+    timer_del(s->timer);
 }
 
 void virtio_buf_buffers_init(VirtIOBuf *s)
@@ -504,8 +418,6 @@ void virtio_buf_buffers_init(VirtIOBuf *s)
     QTAILQ_INIT(&s->pending);
     QTAILQ_INIT(&s->with_news);
     QTAILQ_INIT(&s->writing);
-    s->quarantine = g_ptr_array_new();
-    s->retry_at = INT64_MAX;
     s->timer = timer_new_ms(QEMU_CLOCK_VIRTUAL, poll_timer, s);
 }
 
@@ -513,12 +425,6 @@ void virtio_buf_buffers_cleanup(VirtIOBuf *s)
 {
     virtio_buf_buffers_revoke(s);
     tables_free(s);
-    if (!s->quarantine->len) {
-        taking_back_free(s);
-        return;
-    }
-    /* The transport's object holds this one, and must not go before it */
-    s->quarantine_owner = object_ref(OBJECT(DEVICE(s)->parent_bus ?
-                                     DEVICE(s)->parent_bus->parent :
-                                     DEVICE(s)));
+    g_clear_pointer(&s->timer, timer_free);
+    g_clear_pointer(&s->pool, virtio_buf_memory_pool_free);
 }

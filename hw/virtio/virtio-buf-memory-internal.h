@@ -24,7 +24,7 @@ typedef struct VirtIOBufObstacles {
 } VirtIOBufObstacles;
 
 struct VirtIOBufMemoryPool {
-    const VirtIOBufMemoryConfig *config;
+    const VirtIOBufMemoryConfig *config; /* NULL: the device is gone */
     int udmabuf;            /* /dev/udmabuf; -1: not used */
     VirtIOBufObstacles obstacles; /* for every buffer */
     uint32_t list_limit;    /* of udmabuf: ranges */
@@ -35,6 +35,13 @@ struct VirtIOBufMemoryPool {
     uint32_t orphan_count;
     uint64_t orphaned;      /* bytes */
     QEMUTimer *orphan_timer;
+
+    QTAILQ_HEAD(, VirtIOBufMemory) unrevoked;
+    uint32_t quarantined;   /* of them, without a buffer */
+    uint64_t quarantined_bytes;
+    QEMUTimer *retry_timer;
+    int64_t retry_at;       /* virtual clock, ms */
+    uint32_t retry_interval_ms;
 
     VirtIOBufMemoryCounters counters;
 };
@@ -61,6 +68,10 @@ struct VirtIOBufMemory {
     VirtIOBufCopy *copying;     /* a worker is at it; may be an old copy */
     void (*done)(void *opaque);
     void *opaque;
+
+    bool unrevoked;             /* in the pool's list */
+    bool quarantined;
+    QTAILQ_ENTRY(VirtIOBufMemory) next_unrevoked;
 };
 
 /* virtio-buf-memory-pool.c */
@@ -76,6 +87,9 @@ void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
 
 /* Are there more than the operator allows? In bounded time. */
 bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
+
+/* Nothing refers to it any more */
+void virtio_buf_memory_pool_destroy(VirtIOBufMemoryPool *pool);
 
 /* virtio-buf-memory.c */
 
@@ -144,5 +158,15 @@ void virtio_buf_copy_resume_all(void);
 
 /* Close the only fd of the memory's dma-buf */
 void virtio_buf_memory_close_dmabuf(VirtIOBufMemory *memory);
+
+/* virtio-buf-quarantine.c */
+
+void virtio_buf_quarantine_init(VirtIOBufMemoryPool *pool);
+void virtio_buf_quarantine_cleanup(VirtIOBufMemoryPool *pool);
+
+/* @memory is held after its revocation; does nothing if that is known */
+void virtio_buf_unrevoked_add(VirtIOBufMemory *memory);
+/* @memory is not held, or about to be freed; does nothing if it is not known */
+void virtio_buf_unrevoked_remove(VirtIOBufMemory *memory);
 
 #endif /* HW_VIRTIO_VIRTIO_BUF_MEMORY_INTERNAL_H */

@@ -284,20 +284,31 @@ virtio_buf_memory_pool_new(const VirtIOBufMemoryConfig *config, Error **errp)
     pool->size_limit = MiB * udmabuf_limit("size_limit_mb",
                                            UDMABUF_SIZE_LIMIT_MB);
     orphans_init(pool);
+    virtio_buf_quarantine_init(pool);
     trace_virtio_buf_memory_pool(pool, pool->obstacles.refusal,
                                  pool->obstacles.weakness,
                                  pool->list_limit, pool->size_limit);
     return pool;
 }
 
-void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool)
+void virtio_buf_memory_pool_destroy(VirtIOBufMemoryPool *pool)
 {
     assert(pool->memories == 0);
+    virtio_buf_quarantine_cleanup(pool);
     orphans_cleanup(pool);
+    g_free(pool);
+}
+
+void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool)
+{
+    assert(pool->memories == pool->quarantined);
     if (pool->udmabuf >= 0) {
         qemu_close(pool->udmabuf);
     }
-    g_free(pool);
+    pool->config = NULL;
+    if (!pool->quarantined) {
+        virtio_buf_memory_pool_destroy(pool);
+    }
 }
 
 /* Why pages that udmabuf takes would not be given back, for people; or NULL */

@@ -348,6 +348,7 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
 void virtio_buf_memory_free(VirtIOBufMemory *memory)
 {
     trace_virtio_buf_memory_free(memory);
+    virtio_buf_unrevoked_remove(memory);
     if (memory->copying) {
         virtio_buf_memory_stop_write_back(memory);
         virtio_buf_copy_forget_memory(memory->copying);

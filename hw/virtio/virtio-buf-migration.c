@@ -558,6 +558,7 @@ int virtio_buf_migration_restore(VirtIOBuf *s)
 static bool has_dmabufs(const VirtIOBuf *s)
 {
     VirtIOBufBuffer *buffer;
+    uint32_t quarantined;
 
     QTAILQ_FOREACH(buffer, &s->buffers, next) {
         if (virtio_buf_memory_has_dmabuf(buffer->memory)) {
@@ -569,7 +570,8 @@ static bool has_dmabufs(const VirtIOBuf *s)
             return true;
         }
     }
-    return s->quarantine->len;
+    virtio_buf_memory_pool_quarantined(s->pool, &quarantined);
+    return quarantined;
 }
 
 /* What consumers write behind the accelerator's back has to be sent again */

@@ -306,11 +306,8 @@ static VirtioBufInfo *device_info(VirtIOBuf *s, bool buffers)
     info->unread_news = !QTAILQ_EMPTY(&s->with_news);
     info->orphaned_bytes = virtio_buf_memory_pool_orphaned(
         s->pool, &info->orphaned_count);
-    info->quarantined_count = s->quarantine->len;
-    for (unsigned i = 0; i < s->quarantine->len; i++) {
-        info->quarantined_bytes += virtio_buf_memory_export_size(
-            g_ptr_array_index(s->quarantine, i));
-    }
+    info->quarantined_bytes = virtio_buf_memory_pool_quarantined(
+        s->pool, &info->quarantined_count);
     info->consumers = consumer_infos(s);
     info->has_buffers = buffers;
     if (buffers) {

@@ -14,7 +14,8 @@
  * That the dma-buf does not have a page any more is not assumed but seen: after
  * the punch there must be no data in the range, before the copy back. A pinned
  * transparent huge page, of which a part was punched, is only zeroed; then all
- * of it is moved. If that does not help either, the buffer stays held.
+ * of it is moved. If that does not help either, the buffer stays held, and is
+ * tried again (virtio-buf-quarantine.c).
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
@@ -205,6 +206,9 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
         }
     }
     if (obstacle) {
+        for (size_t i = 0; i < held_count; i++) {
+            virtio_buf_unrevoked_add(held[i]);
+        }
         warn_left(obstacle);
         trace_virtio_buf_memory_revoke(held_count, held_count, 0);
         return false;
@@ -236,6 +240,7 @@ bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count)
     for (size_t i = 0; i < left; i++) {
         virtio_buf_claims_add(claims, held[i]->ranges, held[i]->range_count,
                               VIRTIO_BUF_CLAIM_EXPORT);
+        virtio_buf_unrevoked_add(held[i]);
     }
 
     trace_virtio_buf_memory_revoke(held_count, left, stopped / SCALE_US);

@@ -283,11 +283,6 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     QEMU_BUILD_BUG_ON(sizeof(s->frame.head) !=
                       offsetof(typeof(s->frame), damage));
 
-    if (s->quarantine_owner) {
-        error_setg(errp, "virtio-buf: programs on the host still hold buffers "
-                   "that could not be taken back when the device went");
-        return;
-    }
     if (!check_properties(s, errp)) {
         return;
     }

@@ -21,7 +21,7 @@
 enum { PAGE = 4096, RAM_PAGES = 2048, FILE_OFFSET = 16 * PAGE };
 
 static bool kvm, qtest, discard_disabled, postcopy, snapshot;
-static int inhibits, inhibited, pauses, paused, warnings, orphans;
+static int inhibits, inhibited, pauses, paused, warnings, orphans, unrevoked;
 static uint64_t orphaned_bytes, dirty_bytes;
 static RAMBlock block;
 static VirtIOBufMemoryPool pool;
@@ -108,6 +108,12 @@ VirtIOBufClaims *virtio_buf_memory_claims(void)
         claims = virtio_buf_claims_new();
     }
     return claims;
+}
+
+void virtio_buf_unrevoked_add(VirtIOBufMemory *memory)
+{
+    CHECK(memory->dmabuf >= 0);
+    unrevoked++;
 }
 
 /* A dma-buf is any fd here; it is held until it is not QEMU's any more */
@@ -280,6 +286,7 @@ static void check_obstacle(bool *obstacle, bool value)
     CHECK(memory->dmabuf >= 0);
     CHECK(is_claimed(memory));
     CHECK_INT(warnings, ==, 1);
+    CHECK_INT(unrevoked, ==, 3);
     CHECK_INT(dirty_bytes, ==, 0);
     CHECK_INT(pauses, ==, 0);
 
@@ -351,6 +358,7 @@ TEST(what_the_kernel_refuses_stays_held)
     CHECK(is_claimed(memory));
     CHECK(sees(holder, 12));
     CHECK_INT(orphans, ==, 0);
+    CHECK_INT(unrevoked, ==, 1);
     CHECK_INT(warnings, ==, 1);
     /* It does not try its luck with the neighbours */
     CHECK_INT(dirty_bytes, ==, 10 * PAGE);

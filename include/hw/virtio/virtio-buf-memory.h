@@ -30,7 +30,7 @@ typedef struct VirtIOBufMemoryConfig {
 
 /**
  * virtio_buf_memory_pool_new: what the buffers of one device share
- * @config: stays the caller's, and outlives the pool
+ * @config: stays the caller's until virtio_buf_memory_pool_free()
  *
  * Opens udmabuf, reads its limits. Returns NULL and @errp if udmabuf=on and it
  * cannot work, or if the machine's RAM is private to the guest (guest_memfd).
@@ -38,7 +38,10 @@ typedef struct VirtIOBufMemoryConfig {
 VirtIOBufMemoryPool *
 virtio_buf_memory_pool_new(const VirtIOBufMemoryConfig *config, Error **errp);
 
-/* All memories of it are freed before. Orphans are not counted any further. */
+/*
+ * All memories of it are freed before, or in quarantine, which goes on until
+ * nobody holds them. Orphans are not counted any further.
+ */
 void virtio_buf_memory_pool_free(VirtIOBufMemoryPool *pool);
 
 /*
@@ -64,6 +67,10 @@ void virtio_buf_memory_pool_dmabuf_limits(const VirtIOBufMemoryPool *pool,
  */
 uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool,
                                          uint32_t *count);
+
+/* Bytes of the @count memories that are in quarantine */
+uint64_t virtio_buf_memory_pool_quarantined(const VirtIOBufMemoryPool *pool,
+                                            uint32_t *count);
 
 /* What has happened since the pool was made */
 typedef struct VirtIOBufMemoryCounters {
@@ -221,8 +228,18 @@ void virtio_buf_memory_stop_write_back(VirtIOBufMemory *memory);
  *
  * Those that nobody holds are unexported only. Returns true when every page is
  * the guest's alone. Else, the ones which are not stay held and exported
- * (virtio_buf_memory_held()), with a warning, and it can be tried again.
+ * (virtio_buf_memory_held()), with a warning, and it is tried again, less and
+ * less often, until they are not held or freed.
  */
 bool virtio_buf_memory_revoke(VirtIOBufMemory **memories, size_t count);
+
+/**
+ * virtio_buf_memory_quarantine: no buffer has it any more, but somebody does
+ * @memory: still held after its revocation; not the caller's any more
+ *
+ * Its pages are not shared again, and their memory regions stay referenced,
+ * until nobody holds it: then it is freed. The device may go before.
+ */
+void virtio_buf_memory_quarantine(VirtIOBufMemory *memory);
 
 #endif /* HW_VIRTIO_VIRTIO_BUF_MEMORY_H */

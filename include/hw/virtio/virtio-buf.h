@@ -238,7 +238,6 @@ struct VirtIOBufBuffer {
     bool unregistered;      /* in no table; waits for its memory to be let go */
     bool removing;          /* its consumers are being told */
     int64_t deadline;       /* virtual clock, ms, then it is revoked */
-    bool overdue;           /* it was, and is held still: tried again */
     uint8_t told_backing;   /* what the guest knows */
     uint8_t told_reason;
     uint32_t news;          /* VIRTIO_BUF_EVENT_* */
@@ -318,10 +317,6 @@ struct VirtIOBuf {
     /* Taking back */
     QEMUTimer *timer;
     uint32_t poll_interval_ms;
-    int64_t retry_at;           /* virtual clock, ms: revoke what failed */
-    uint32_t retry_interval_ms;
-    GPtrArray *quarantine;      /* memories that could not be revoked */
-    Object *quarantine_owner;   /* kept alive for them after unrealize */
     bool in_system_reset;
 
     /* Consumers that write, or hold */

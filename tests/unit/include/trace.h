@@ -14,6 +14,7 @@
 #define trace_virtio_buf_news(...) ((void)0)
 #define trace_virtio_buf_overtaken(...) ((void)0)
 #define trace_virtio_buf_memory_revoke(...) ((void)0)
+#define trace_virtio_buf_quarantine(...) ((void)0)
 #define trace_virtio_buf_release(...) ((void)0)
 #define trace_virtio_buf_replace_pages(block, offset, len, ret) ((void)0)
 #define trace_virtio_buf_revoke(s, held, done) ((void)(done))
