@@ -248,6 +248,66 @@ static void test_seal_reset(void *obj, void *data, QGuestAllocator *alloc)
     close(fd);
 }
 
+/* How the guest's firmware takes a device of the PC's first PCI bus out */
+#define ACPI_PCI_EJECT 0xae08
+
+/*
+ * The device goes at once, while somebody keeps its pages; QEMU goes on looking
+ * after them, and nobody else gets them
+ */
+static void test_seal_unplug(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBufBuffer buffer = { .addr = FREE_RAM, .size = 3 * PAGE_SIZE };
+    QVirtioBufBuffer writable = {
+        .addr = FREE_RAM + 2 * PAGE_SIZE, .access = VIRTIO_BUF_ACCESS_WRITER,
+    };
+    QVirtioBufBooted booted;
+    QVirtioBuf *b = &booted.buf, other;
+    QVirtioPCIDevice *pci;
+    QBufHolder holder;
+    int fd;
+
+    if (skip_without_udmabuf()) {
+        return;
+    }
+    fd = boot_on_memfd(&booted, REVOKING);
+    qbuf_holder_register(&holder, b, &buffer, "seal");
+    qbuf_holder_check_shared(&holder, b, &buffer);
+    seal(fd);
+    qtest_qmp_device_del_send(b->qts, "buf");
+    /* The register takes four bytes, no fewer */
+    qtest_outl(b->qts, ACPI_PCI_EJECT, 1 << 4);
+    qbuf_expect_reset(holder.consumer, VIRTIO_BUF_RESET_REASON_UNPLUG);
+    expect_unrevocable(b->qts, true, 1, buffer.size);
+    qtest_qmp_eventwait(b->qts, "DEVICE_DELETED");
+    step_ms(b->qts, 2 * RETRY_MS);
+    g_assert_cmpuint(count_dmabufs(b->qts), ==, 1);
+    qvirtio_buf_check_ram(b, buffer.addr, buffer.size, 0x33);
+
+    /* The server and the name are free, the pages are not */
+    qtest_qmp_assert_success(b->qts,
+        "{'execute': 'device_add', 'arguments': {'driver': 'virtio-buf-pci',"
+        " 'id': 'buf', 'addr': '6', 'server': 's0'}}");
+    pci = qvirtio_buf_boot_other(&booted, 6);
+    other = (QVirtioBuf) {
+        .vdev = &pci->vdev, .pci = pci, .alloc = &booted.alloc,
+    };
+    qvirtio_buf_setup(&other);
+    qvirtio_buf_restart_writable(&other);
+    g_assert_cmpuint(qvirtio_buf_register(&other, &writable), ==,
+                     VIRTIO_BUF_S_OVERLAP);
+    qbuf_holder_clear(&holder);
+    step_ms(b->qts, 500);
+    g_assert_cmpuint(count_dmabufs(b->qts), ==, 0);
+    writable.id = 0;
+    g_assert_cmpuint(qvirtio_buf_register(&other, &writable), ==,
+                     VIRTIO_BUF_S_OK);
+    qvirtqueue_cleanup(other.vdev->bus, other.vq, &booted.alloc);
+    qvirtio_buf_boot_other_free(pci);
+    qvirtio_buf_boot_end(&booted);
+    close(fd);
+}
+
 /* Transparent huge pages for guest RAM */
 
 #define SHMEM_HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
@@ -627,6 +687,8 @@ static void register_virtio_buf_revoke_test(void)
                  &alone);
     qos_add_test("revoke/seal-system-reset", QVIRTIO_BUF_ALONE, test_seal_reset,
                  &whole_machine);
+    qos_add_test("revoke/seal-unplug", QVIRTIO_BUF_ALONE, test_seal_unplug,
+                 &alone);
     qos_add_test("revoke/retry", QVIRTIO_BUF_ALONE, test_retry, &alone);
     qos_add_test("revoke/weak", QVIRTIO_BUF_ALONE, test_weak, &alone);
     qos_add_test("revoke/orphan-count", QVIRTIO_BUF_ALONE, test_orphan_count,
