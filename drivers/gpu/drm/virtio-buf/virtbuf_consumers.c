@@ -11,6 +11,8 @@
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_consumers
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file)

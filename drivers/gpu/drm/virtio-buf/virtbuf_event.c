@@ -12,6 +12,8 @@
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_events
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_events(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file)

@@ -41,7 +41,7 @@ struct virtbuf_property_change {
  * @buffer: the buffer; the caller holds virtbuf_device.lock
  * @properties: all that it has from now on
  *
- * Returns what the caller has to put after the lock.
+ * Return: what the caller has to put after the lock.
  */
 struct virtbuf_properties *
 virtbuf_buffer_set_properties(struct virtbuf_device *vb,
@@ -158,6 +158,8 @@ err:
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_set_properties
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
 				 struct drm_file *drm_file)
@@ -217,6 +219,8 @@ err_records:
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_get_properties
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_get_properties(struct drm_device *drm, void *data,
 				 struct drm_file *drm_file)

@@ -132,6 +132,8 @@ static int virtbuf_wait_until(struct virtbuf_file *file,
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_wait
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 		       struct drm_file *drm_file)
