@@ -56,6 +56,25 @@ extern "C" {
 /* What a buffer may have to be passed without a copy; 0: all are copied */
 #define DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES	11 /* merged */
 #define DRM_VIRTBUF_PARAM_MAX_DMABUF_SIZE	12 /* bytes */
+/*
+ * Quotas of this kernel on what is registered: of one open file, of all files of
+ * one user, and of the device. ENOSPC above them. Bytes are those of the buffers;
+ * PENDING is how many buffers may be on their way back before no more are taken;
+ * property bytes are as GET_PROPERTIES counts them. What is used is in
+ * /proc/PID/fdinfo: drm-virtbuf-*.
+ */
+#define DRM_VIRTBUF_PARAM_QUOTA_FILE_BYTES		13
+#define DRM_VIRTBUF_PARAM_QUOTA_FILE_BUFFERS		14
+#define DRM_VIRTBUF_PARAM_QUOTA_FILE_PENDING		15
+#define DRM_VIRTBUF_PARAM_QUOTA_FILE_PROPERTY_BYTES	16
+#define DRM_VIRTBUF_PARAM_QUOTA_USER_BYTES		17
+#define DRM_VIRTBUF_PARAM_QUOTA_USER_BUFFERS		18
+#define DRM_VIRTBUF_PARAM_QUOTA_USER_PENDING		19
+#define DRM_VIRTBUF_PARAM_QUOTA_USER_PROPERTY_BYTES	20
+#define DRM_VIRTBUF_PARAM_QUOTA_DEVICE_BYTES		21
+#define DRM_VIRTBUF_PARAM_QUOTA_DEVICE_BUFFERS		22
+#define DRM_VIRTBUF_PARAM_QUOTA_DEVICE_PENDING		23
+#define DRM_VIRTBUF_PARAM_QUOTA_DEVICE_PROPERTY_BYTES	24
 
 /* What this kernel and this device can do: bits of PARAM_FEATURES */
 #define DRM_VIRTBUF_FEATURE_IMPORT	(1 << 0) /* PRIME import */
@@ -83,7 +102,8 @@ struct drm_virtbuf_getparam {
  * @handle: out, GEM handle; free it with DRM_IOCTL_GEM_CLOSE
  *
  * The pages come in long runs where the guest has them, so that few ranges
- * describe them.
+ * describe them. They count against no quota before they are registered: the
+ * memory cgroup of the caller is charged, which is what bounds them.
  */
 struct drm_virtbuf_bo_create {
 	__u64 size;

@@ -44,6 +44,7 @@ static void virtbuf_buffer_free(struct kref *refs)
 
 	WARN_ON(buffer->part_count);
 	virtbuf_properties_put(buffer->properties);
+	virtbuf_account_put(buffer->account);
 	kfree(buffer);
 }
 
@@ -94,15 +95,22 @@ void virtbuf_buffer_wake(struct virtbuf_device *vb,
  * virtbuf_buffer_create - makes a buffer without memory
  * @file: who it is for
  *
- * Returns the buffer with one reference, or an ERR_PTR().
+ * Return: the buffer with one reference, or an ERR_PTR(): -ENOSPC above a quota.
  */
 struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
 {
 	struct virtbuf_buffer *buffer;
+	int ret;
 
 	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
+	ret = virtbuf_account_charge(file->account, VIRTBUF_QUOTA_BUFFERS, 1);
+	if (ret) {
+		kfree(buffer);
+		return ERR_PTR(ret);
+	}
+	buffer->account = virtbuf_account_get(file->account);
 	kref_init(&buffer->refs);
 	buffer->file = file;
 	buffer->state = VIRTBUF_REGISTERING;
@@ -128,15 +136,24 @@ struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
  * @bo: where the memory is; the buffer takes a reference and maps it
  * @offset: bytes, page aligned
  * @size: bytes, page aligned; the part lies in the BO
+ *
+ * Return: 0 or a negative errno; -ENOSPC above a quota.
  */
 int virtbuf_buffer_add_part(struct virtbuf_device *vb,
 			    struct virtbuf_buffer *buffer,
 			    struct virtbuf_bo *bo, u64 offset, u64 size)
 {
-	int ret = virtbuf_bo_map(vb, bo);
+	int ret = virtbuf_account_charge(buffer->account, VIRTBUF_QUOTA_BYTES,
+					 size);
 
 	if (ret)
 		return ret;
+	ret = virtbuf_bo_map(vb, bo);
+	if (ret) {
+		virtbuf_account_uncharge(buffer->account, VIRTBUF_QUOTA_BYTES,
+					 size);
+		return ret;
+	}
 	drm_gem_object_get(&bo->shmem.base);
 	buffer->parts[buffer->part_count++] = (struct virtbuf_part) {
 		bo, offset, size
@@ -161,6 +178,13 @@ static void virtbuf_free_parts(struct virtbuf_device *vb,
 	buffer->part_count = 0;
 }
 
+static void virtbuf_uncharge(struct virtbuf_buffer *buffer)
+{
+	virtbuf_account_uncharge(buffer->account, VIRTBUF_QUOTA_BYTES,
+				 buffer->size);
+	virtbuf_account_uncharge(buffer->account, VIRTBUF_QUOTA_BUFFERS, 1);
+}
+
 /**
  * virtbuf_buffer_discard - gives up a buffer that the device never heard of
  * @vb: the device, in a section of drm_dev_enter()
@@ -170,6 +194,7 @@ void virtbuf_buffer_discard(struct virtbuf_device *vb,
 			    struct virtbuf_buffer *buffer)
 {
 	virtbuf_free_parts(vb, buffer, false);
+	virtbuf_uncharge(buffer);
 	virtbuf_buffer_put(buffer);
 }
 
@@ -184,10 +209,14 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 		spin_unlock(&vb->lock);
 		return;
 	}
-	if (buffer->state >= VIRTBUF_UNREGISTERING && !shared) {
-		for (i = 0; i < buffer->part_count; i++)
+	if (buffer->state >= VIRTBUF_UNREGISTERING) {
+		for (i = 0; i < buffer->part_count && !shared; i++)
 			buffer->parts[i].bo->taking_back--;
+		virtbuf_account_uncharge(buffer->account,
+					 VIRTBUF_QUOTA_PENDING, 1);
 	}
+	/* Before anyone hears of it, who may want to use it again at once */
+	virtbuf_uncharge(buffer);
 	buffer->state = VIRTBUF_FREED;
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
@@ -214,6 +243,7 @@ static void virtbuf_unregister_locked(struct virtbuf_device *vb,
 	buffer->state = VIRTBUF_UNREGISTERING;
 	for (i = 0; i < buffer->part_count; i++)
 		buffer->parts[i].bo->taking_back++;
+	virtbuf_account_add_pending(buffer->account);
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
 
@@ -366,7 +396,10 @@ int virtbuf_buffer_register(struct virtbuf_device *vb,
 		.done = virtbuf_register_done,
 	};
 
-	ret = virtbuf_fill_ranges(vb, registration);
+	ret = virtbuf_properties_charge(properties,
+					registration->buffer->account);
+	if (!ret)
+		ret = virtbuf_fill_ranges(vb, registration);
 	return ret ?: virtbuf_send_register(vb, registration);
 }
 

@@ -44,8 +44,16 @@ static int virtbuf_open(struct drm_device *drm, struct drm_file *drm_file)
 	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
 	if (!file)
 		return -ENOMEM;
+	file->account = virtbuf_account_create(vb);
+	if (IS_ERR(file->account)) {
+		int ret = PTR_ERR(file->account);
+
+		kfree(file);
+		return ret;
+	}
 	context = ida_alloc_min(&vb->contexts, 1, GFP_KERNEL);
 	if (context < 0) {
+		virtbuf_account_put(file->account);
 		kfree(file);
 		return context;
 	}
@@ -79,6 +87,7 @@ static void virtbuf_postclose(struct drm_device *drm,
 	list_del(&file->node);
 	spin_unlock(&vb->lock);
 	ida_free(&vb->contexts, file->context);
+	virtbuf_account_put(file->account);
 	kfree(file);
 }
 
@@ -141,7 +150,7 @@ static const struct drm_driver virtbuf_drm_driver = {
 	.gem_create_object = virtbuf_gem_create_object,
 	.gem_prime_import_sg_table = virtbuf_prime_import_sg_table,
 	.dumb_create = drm_gem_shmem_dumb_create,
-	.show_fdinfo = drm_show_memory_stats,
+	.show_fdinfo = virtbuf_show_fdinfo,
 	.ioctls = virtbuf_ioctls,
 	.num_ioctls = ARRAY_SIZE(virtbuf_ioctls),
 	.fops = &virtbuf_fops,
@@ -277,6 +286,7 @@ static struct virtbuf_device *virtbuf_create(struct virtio_device *vdev)
 	xa_init(&vb->buffers);
 	init_waitqueue_head(&vb->drained);
 	ida_init(&vb->contexts);
+	virtbuf_quota_init(vb);
 
 	/* Runs may be as long as the device takes them: ranges have 64 bits */
 	dma_set_max_seg_size(parent, min_t(size_t, UINT_MAX,

@@ -37,6 +37,8 @@
 #include <drm/drm_gem_shmem_helper.h>
 #include <drm/virtbuf_drm.h>
 
+#include "virtbuf_quota.h"
+
 struct virtbuf_buffer;
 struct virtbuf_device;
 struct virtbuf_file;
@@ -123,12 +125,14 @@ int virtbuf_result_to_errno(int result);
 /**
  * struct virtbuf_properties - property records, as they go over the wire
  * @refs: users; the contents never change
+ * @account: charged for it, referenced; NULL: nobody is
  * @count: records
  * @size: bytes of @data
  * @data: &struct virtio_buf_property, each with what follows it
  */
 struct virtbuf_properties {
 	refcount_t refs;
+	struct virtbuf_account *account;
 	u32 count;
 	u32 size;
 	u8 data[] __aligned(8);
@@ -144,6 +148,8 @@ virtbuf_properties_apply(const struct virtbuf_limits *limits,
 struct virtbuf_properties *
 virtbuf_properties_get(struct virtbuf_properties *properties);
 void virtbuf_properties_put(struct virtbuf_properties *properties);
+int virtbuf_properties_charge(struct virtbuf_properties *properties,
+			      struct virtbuf_account *account);
 bool virtbuf_text_is_valid(const u8 *text, size_t len);
 
 /* virtbuf_bo.c */
@@ -255,6 +261,7 @@ struct virtbuf_part {
  * @id: given by virtbuf_buffer_register(), constant then
  * @size: bytes, constant
  * @mode: VIRTIO_BUF_MODE_*, constant
+ * @account: charged for the buffer until it is FREED, referenced
  * @part_count: used ones of @parts
  * @parts: the memory; owned by who moves @state to FREED
  * @file: who hears of news; NULL: nobody, the buffer is on its way back.
@@ -279,6 +286,7 @@ struct virtbuf_buffer {
 	u64 id;
 	u64 size;
 	u8 mode;
+	struct virtbuf_account *account;
 	unsigned int part_count;
 	struct virtbuf_part parts[DRM_VIRTBUF_MAX_BO_RANGES];
 
@@ -423,6 +431,7 @@ int virtbuf_ioctl_events(struct drm_device *drm, void *data,
  * @vb: the device
  * @node: in virtbuf_device.files, under virtbuf_device.lock
  * @context: virtio_buf_register.context, not 0
+ * @account: what this file's buffers use, referenced
  * @handles: buffers by handle, each with a reference; an entry without one is
  *	reserved by a REGISTER
  * @wait: woken whenever something happens to a buffer of this file, and when
@@ -432,6 +441,7 @@ struct virtbuf_file {
 	struct virtbuf_device *vb;
 	struct list_head node;
 	u32 context;
+	struct virtbuf_account *account;
 	struct xarray handles;
 	wait_queue_head_t wait;
 };
@@ -478,6 +488,11 @@ struct virtbuf_events;
  * @drained: woken when @buffers may have become empty
  * @contexts: of files
  *
+ *
+ * @quota_lock: a leaf, for virtbuf_account.used
+ * @account: what all files use
+ * @users: accounts by uid; each is there as long as it has references
+ *
  * @events: GET_EVENTS, used on @wq only as all that follows
  * @events_queued: @events is in flight
  * @events_again: something has happened since it was queued
@@ -514,6 +529,11 @@ struct virtbuf_device {
 	struct xarray buffers;
 	wait_queue_head_t drained;
 	struct ida contexts;
+
+
+	spinlock_t quota_lock; /* virtbuf_account.used */
+	struct virtbuf_account account;
+	struct xarray users;
 
 	struct virtbuf_events *events;
 	bool events_queued;

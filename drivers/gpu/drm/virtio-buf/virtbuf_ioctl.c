@@ -135,7 +135,7 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 		args->value = vb->limits.max_dmabuf_size;
 		return 0;
 	default:
-		return -EINVAL;
+		return virtbuf_quota_param(args->param, &args->value);
 	}
 }
 

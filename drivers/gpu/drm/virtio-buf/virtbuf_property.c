@@ -242,7 +242,8 @@ static void virtbuf_append(struct virtbuf_properties *list,
  * @old: what it has before; NULL: nothing
  * @change: records to add, replace or delete
  *
- * A replaced property keeps its place, a new one comes last.
+ * A replaced property keeps its place, a new one comes last. The account of @old
+ * is charged for the new list as well, and for both as long as there are both.
  *
  * Returns the new list, which is the caller's to put, or an ERR_PTR().
  */
@@ -254,6 +255,7 @@ virtbuf_properties_apply(const struct virtbuf_limits *limits,
 	u32 old_size = old ? old->size : 0;
 	struct virtbuf_properties *result;
 	u32 offset;
+	int ret;
 
 	result = virtbuf_properties_alloc(old_size + change->size);
 	if (!result)
@@ -283,10 +285,40 @@ virtbuf_properties_apply(const struct virtbuf_limits *limits,
 
 	if (result->count > limits->max_properties ||
 	    result->size > limits->max_property_bytes) {
-		virtbuf_properties_put(result);
-		return ERR_PTR(-E2BIG);
+		ret = -E2BIG;
+		goto err;
+	}
+	if (old && old->account) {
+		ret = virtbuf_properties_charge(result, old->account);
+		if (ret)
+			goto err;
 	}
 	return result;
+
+err:
+	virtbuf_properties_put(result);
+	return ERR_PTR(ret);
+}
+
+/**
+ * virtbuf_properties_charge - makes a list count
+ * @properties: a list for which nobody is charged
+ * @account: whose it is; takes a reference
+ *
+ * The list is charged until its last user has put it.
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int virtbuf_properties_charge(struct virtbuf_properties *properties,
+			      struct virtbuf_account *account)
+{
+	int ret = virtbuf_account_charge(account,
+					 VIRTBUF_QUOTA_PROPERTY_BYTES,
+					 properties->size);
+
+	if (!ret)
+		properties->account = virtbuf_account_get(account);
+	return ret;
 }
 
 /**
@@ -306,6 +338,13 @@ virtbuf_properties_get(struct virtbuf_properties *properties)
  */
 void virtbuf_properties_put(struct virtbuf_properties *properties)
 {
-	if (properties && refcount_dec_and_test(&properties->refs))
-		kvfree(properties);
+	if (!properties || !refcount_dec_and_test(&properties->refs))
+		return;
+	if (properties->account) {
+		virtbuf_account_uncharge(properties->account,
+					 VIRTBUF_QUOTA_PROPERTY_BYTES,
+					 properties->size);
+		virtbuf_account_put(properties->account);
+	}
+	kvfree(properties);
 }
