@@ -191,7 +191,7 @@ def output_of(cmd, **more) -> str:
     return done.stdout.strip()
 
 
-# What run() has started, in whichever thread.
+# What run() and guests have started, in whichever thread.
 RUNNING = set()
 
 

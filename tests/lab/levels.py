@@ -6,6 +6,7 @@ machine is skipped with the reason.  The tasks that need the host VM share
 one boot of it.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import pathlib
@@ -345,35 +346,101 @@ def list_levels():
                    else ""))
 
 
-def run_shared(run, shared):
-    """The levels whose tasks need udmabuf, all in one place."""
-    if not shared:
-        return
-    if run.mode == "direct" and run.machine.zero_copy():
-        for level in shared:
+class Shared:
+    """The levels whose tasks need udmabuf, all in one place: a host VM, which
+    runs beside the other levels, or this machine, after them."""
+
+    def __init__(self, run, levels):
+        self.run, self.levels = run, levels
+        self.tasks = {level.name: level.tasks(run, level.name)
+                      for level in levels}
+        self.latest = ""
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.results = None
+        if run.mode == "nested":
+            self.start()
+
+    def start(self):
+        run = self.run
+        todo = [task for found in self.tasks.values() for task in found]
+        how = (inside.run_nested if run.mode == "nested"
+               else inside.run_direct)
+        self.results = self.pool.submit(how, run.lab, run.parts, todo,
+                                        run.folder, self.watch)
+
+    def watch(self, text):
+        self.latest = text[:60]
+
+    def wait(self) -> dict:
+        """The tasks' results; what they are at is shown from now on."""
+        if not self.results:
+            self.start()
+        progress = steps.Progress("host VM" if self.run.mode == "nested"
+                                  else "this machine's KVM and udmabuf")
+        progress.begin_line()
+        while not concurrent.futures.wait([self.results], 0.5).done:
+            progress.note(self.latest)
+        progress.finish("done")
+        return self.results.result()
+
+    def finish(self):
+        run, results = self.run, self.wait()
+        for level in self.levels:
             run.report.begin(level.name, level.about)
-            run.report.skip(level.name, "all", "--mode=direct, and on this "
-                            f"machine: {run.machine.zero_copy()}")
+            for task in self.tasks[level.name]:
+                level.take(run, level.name, results[task["name"]])
+            if not self.tasks[level.name]:
+                run.report.one(level.name, "registered", False,
+                               "nothing to run")
             run.report.end(level.name)
-        return
-    by_level = {level.name: level.tasks(run, level.name) for level in shared}
-    todo = [task for found in by_level.values() for task in found]
-    progress = steps.Progress("host VM" if run.mode == "nested"
-                              else "this machine's KVM and udmabuf")
-    progress.begin_line()
-    how = inside.run_nested if run.mode == "nested" else inside.run_direct
-    results = how(run.lab, run.parts, todo, run.folder,
-                  lambda text: progress.note(text[:60]))
-    progress.finish("done")
-    for level in shared:
+            run.report.times[level.name] = sum(
+                results[t["name"]].get("wall", 0)
+                for t in self.tasks[level.name])
+
+    def close(self):
+        """End what still runs, of these levels or of others."""
+        if self.results and not self.results.done():
+            env.stop_all()
+        self.pool.shutdown()
+
+
+def skip_shared(run, levels, why):
+    for level in levels:
         run.report.begin(level.name, level.about)
-        for task in by_level[level.name]:
-            level.take(run, level.name, results[task["name"]])
-        if not by_level[level.name]:
-            run.report.one(level.name, "registered", False, "nothing to run")
+        run.report.skip(level.name, "all",
+                        f"--mode=direct, and on this machine: {why}")
         run.report.end(level.name)
-        run.report.times[level.name] = sum(
-            results[t["name"]].get("wall", 0) for t in by_level[level.name])
+
+
+def run_levels(run, levels, failed):
+    """Each level that has its parts; those that need udmabuf together."""
+    why = {level.name: missing(run.lab, run.parts, level, failed)
+           for level in levels}
+    together = [level for level in levels
+                if level.tasks and not why[level.name]]
+    refused = (together and run.mode == "direct"
+               and run.machine.zero_copy())
+    shared = Shared(run, together) if together and not refused else None
+    try:
+        for level in levels:
+            if level in together:
+                continue
+            run.report.begin(level.name, level.about)
+            if why[level.name]:
+                run.report.one(level.name, "build", False, why[level.name])
+            else:
+                try:
+                    level.run(run, level.name)
+                except (env.LabError, OSError) as error:
+                    run.report.one(level.name, "run", False, str(error))
+            run.report.end(level.name)
+        if refused:
+            skip_shared(run, together, refused)
+        if shared:
+            shared.finish()
+    finally:
+        if shared:
+            shared.close()
 
 
 def verb_test(lab, parts, set_up):
@@ -390,22 +457,7 @@ def verb_test(lab, parts, set_up):
         broken[step.slug] = f"{step.name} failed"
     failed = set_up(lab, parts.steps(needed), on_failure) or set()
     run = Run(lab, parts, broken)
-    shared = []
-    for level in levels:
-        why = missing(lab, parts, level, failed)
-        if not why and level.tasks:
-            shared.append(level)
-            continue
-        run.report.begin(level.name, level.about)
-        if why:
-            run.report.one(level.name, "build", False, why)
-        else:
-            try:
-                level.run(run, level.name)
-            except (env.LabError, OSError) as error:
-                run.report.one(level.name, "run", False, str(error))
-        run.report.end(level.name)
-    run_shared(run, shared)
+    run_levels(run, levels, failed)
     if lab.options.json and lab.options.json != "-":
         pathlib.Path(lab.options.json).write_text(
             run.report.as_json() + "\n")

@@ -121,6 +121,7 @@ class Running:
             self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, start_new_session=True)
+        env.RUNNING.add(self.child)
 
     def command_line(self, qemu, initrd) -> list:
         guest = self.guest
@@ -200,6 +201,7 @@ class Running:
     def stop(self):
         if self.child.poll() is None:
             env.stop_group(self.child)
+        env.RUNNING.discard(self.child)
         with_initrd = self.folder / "initramfs"
         if with_initrd.exists():
             with_initrd.unlink()
