@@ -79,11 +79,19 @@ def run_direct(_lab, _parts, task_list, folder, watch=None) -> dict:
             for task in task_list}
 
 
+def is_running(name) -> bool:
+    """Whether the lab that made a folder of this name, NAME-PID-NUMBER, may
+    still write into it."""
+    return pathlib.Path("/proc", name.split("-")[-2]).exists()
+
+
 def new_folder(lab, name):
-    """A folder for one run's logs, the newest few of which are kept."""
+    """A folder for one run's logs; of the runs that are over, the newest few
+    are kept."""
     import checks
     base = lab.folder("run")
-    old = sorted((p for p in base.iterdir() if p.name.startswith(name + "-")),
+    old = sorted((p for p in base.iterdir() if p.name.startswith(name + "-")
+                  and not is_running(p.name)),
                  key=lambda p: p.stat().st_mtime, reverse=True)
     for path in old[4:]:
         checks.remove(lab, path)

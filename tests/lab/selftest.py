@@ -16,7 +16,9 @@ import unittest.mock
 import apt
 import demo
 import env
+import fuzz
 import initramfs
+import inside
 import kernel
 import levels
 import media
@@ -430,6 +432,37 @@ class Guests(Scratch):
                 self.assertEqual(len(boots), count)
                 self.assertEqual([c["result"] for c in result["cases"]],
                                  [report.SKIPPED] * (count - 1))
+
+    def test_folders_of_running_labs_stay(self):
+        lab = a_lab(self.folder)
+        mine = inside.new_folder(lab, "test")
+        over = 2 ** 22 + 1      # above the largest pid that Linux gives
+        for number in range(8):
+            (mine.parent / f"test-{over}-{number}").mkdir()
+        inside.new_folder(lab, "test")
+        left = [p.name for p in mine.parent.iterdir()]
+        self.assertIn(mine.name, left)
+        self.assertEqual(sum(str(over) in name for name in left), 4)
+
+    def test_a_finding_is_kept_and_told(self):
+        program = self.folder / "target"
+        program.write_text(
+            "#!/bin/sh\n"
+            "for arg; do case $arg in -artifact_prefix=*)\n"
+            "echo x > ${arg#*=}crash-1;; esac; done\n"
+            "echo '==1==ERROR: AddressSanitizer: heap-use-after-free'\n"
+            "exit 77\n")
+        program.chmod(0o755)
+        target = fuzz.Target("target", [program], self.folder, 1, 64)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            found, = fuzz.run_targets(a_lab(self.folder), [target],
+                                      self.folder / "run", lambda t: [])
+        crash = self.folder / "run" / "target" / "crash-1"
+        self.assertIn("heap-use-after-free", found["problem"])
+        self.assertEqual(found["findings"], [str(crash)])
+        self.assertIn(f"again: {program} {crash}", output.getvalue())
+        self.assertTrue(crash.exists())
 
     def test_folders_that_the_host_vm_would_hide(self):
         self.assertEqual(
