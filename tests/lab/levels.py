@@ -18,9 +18,11 @@ import demo
 import env
 import fuzz
 import inside
+import kunit
 import probe
 import report
 import revoke
+import static
 import steps
 import style
 import tasks
@@ -104,6 +106,11 @@ def run_lab(run, level):
 def run_style(run, level):
     run.report.add(level, style.cases(run.lab, run.parts,
                                       run.pattern(level)))
+
+
+def run_static(run, level):
+    checks = static.Static(run.lab, run.parts.debug, run.folder)
+    run.report.add(level, checks.all(run.pattern(level)))
 
 
 def level_of(test) -> str:
@@ -285,6 +292,8 @@ LEVELS = [
     Level("lab", "the lab's own logic", [], run_lab),
     Level("style", "checkpatch of QEMU and Linux, the project's rules",
           ["qemu-source", "linux-source"], run_style),
+    Level("static", "gcc W=1, sparse, kernel-doc and Coccinelle on the driver",
+          ["linux-debug", "static-tools"], run_static),
     Level("unit", "library and wire code, with sanitizers",
           ["host-asan"], run_unit),
     Level("fuzz", "changed copies of the fuzzers' corpora, as many each time",
@@ -298,6 +307,8 @@ LEVELS = [
     Level("guest-debug", "the driver, debug kernel",
           ["qemu", "stock", "linux-debug", "host"],
           lambda run, level: run_guest(run, level, "debug", DEBUG_LIMIT)),
+    Level("kunit", "the driver's logic, in the debug kernel",
+          ["qemu", "stock", "linux-debug"], kunit.run),
     Level("e2e-copy", "frames from guest to host, copied",
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
     Level("libfuzzer", "every fuzz target of library and device, shortly",

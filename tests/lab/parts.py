@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What can be built, by name: each part's steps and where its result is."""
 
+import static
 from apt import PrivateApt
 from host import Host
 from kernel import DebugKernel, Driver, Root, StockKernel
@@ -39,6 +40,7 @@ class Parts:
             "qemu-source": (self.qemu.source_steps, lambda: self.qemu.src),
             "linux-source": (self.debug.source_steps,
                              lambda: self.debug.src),
+            "static-tools": (static.tool_steps, static.tool_place),
         }
 
     @staticmethod
@@ -46,7 +48,8 @@ class Parts:
         """What tools/lab build makes when nothing is named, without what
         only tools/lab fuzz and --long need."""
         return ["qemu", "qemu-asan", "host", "host-asan", "stock", "driver",
-                "linux-debug", "media", "qemu-source", "linux-source"]
+                "linux-debug", "media", "qemu-source", "linux-source",
+                "static-tools"]
 
     @classmethod
     def all_names(cls) -> list:

@@ -20,10 +20,12 @@ import fuzz
 import initramfs
 import inside
 import kernel
+import kunit
 import levels
 import media
 import overlay
 import report
+import static
 import steps
 import tasks
 import vm
@@ -609,6 +611,64 @@ class Frames(Scratch):
             {"buffers": [{"backing": "dma-buf"}, {"backing": "copy"}]}),
             {"udmabuf", "copy"})
         self.assertEqual(demo.backings({}), set())
+
+
+class KernelTools(unittest.TestCase):
+    """What the kernel's own tools and tests say, read."""
+
+    KUNIT = """KTAP version 1
+1..1
+    KTAP version 1
+    # Subtest: ranges
+    1..3
+    ok 1 joins
+        KTAP version 1
+        # Subtest: splits
+    # splits: EXPECTATION FAILED at tests/ranges.c:7
+    Expected count == 2, but
+        not ok 1 first
+    not ok 2 splits
+    ok 3 slow # SKIP not on this machine
+not ok 1 ranges""".splitlines()
+
+    def test_kunit_results(self):
+        cases = kunit.read(["suite ranges", *self.KUNIT],
+                           {"ranges": ["joins", "splits", "slow"]})
+        self.assertEqual([c.result for c in cases],
+                         [report.OK, report.FAILED, report.SKIPPED])
+        self.assertIn("ranges.c:7", cases[1].reason)
+        self.assertEqual(cases[2].reason, "not on this machine")
+
+    def test_kunit_cases_that_did_not_run_fail(self):
+        cases = kunit.read(["suite ranges", *self.KUNIT],
+                           {"ranges": ["joins", "new"], "other": ["gone"]})
+        self.assertEqual([c.result for c in cases],
+                         [report.OK, report.FAILED, report.FAILED])
+
+    def test_kunit_without_cases_fails(self):
+        self.assertEqual(kunit.read([], {})[0].result, report.FAILED)
+
+    def test_warnings_of_compilers(self):
+        name = f"{static.DRIVER}/virtbuf_vq.c"
+        said = static.what_was_said([
+            f"../{name}:12:5: warning: unused variable 'x'",
+            f"/build/linux/{name}:7: WARNING: NULL check",
+            "  CC [M]  drivers/gpu/drm/virtio-buf/virtbuf_vq.o",
+            "../drivers/gpu/drm/drm_drv.c:1:1: warning: not ours"])
+        self.assertEqual(list(said), [name])
+        self.assertEqual(len(said[name]), 2)
+
+    def test_what_was_not_checked_fails(self):
+        cases = static.of_files("sparse", ["a.c", "b.c"], [], {"a.c"})
+        self.assertEqual([c.result for c in cases],
+                         [report.OK, report.FAILED])
+
+    def test_headers_are_named(self):
+        header = f"{static.DRIVER}/virtbuf_drv.h"
+        cases = static.of_files("sparse", [], [f"{header}:3:1: error: x"],
+                                set())
+        self.assertEqual([c.name for c in cases], [f"sparse {header}"])
+        self.assertEqual(cases[0].result, report.FAILED)
 
 
 class TapResult(unittest.TestResult):
