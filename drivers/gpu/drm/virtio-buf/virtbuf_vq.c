@@ -19,6 +19,8 @@
 
 #include <drm/drm_print.h>
 
+#include <kunit/visibility.h>
+
 #include "virtbuf_drv.h"
 
 static unsigned int command_timeout = 5000;
@@ -272,8 +274,8 @@ static void virtbuf_pull(struct virtbuf_device *vb, struct list_head *answered)
 		virtbuf_die(vb, "the queue is broken");
 }
 
-static int virtbuf_result(struct virtbuf_device *vb,
-			  const struct virtbuf_command *command)
+VISIBLE_IF_KUNIT int virtbuf_result(struct virtbuf_device *vb,
+				    const struct virtbuf_command *command)
 {
 	const struct virtio_buf_response *response = command->answer.data;
 	u32 status;
