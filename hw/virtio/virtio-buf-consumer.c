@@ -232,6 +232,15 @@ VirtIOBufBuffer *virtio_buf_buffer_find(VirtIOBufConsumer *consumer,
     return buffer;
 }
 
+VirtIOBufStream *virtio_buf_stream_find(VirtIOBufConsumer *consumer,
+                                        uint64_t id)
+{
+    if (!consumer->device) {
+        return NULL;
+    }
+    return g_hash_table_lookup(consumer->device->streams, &id);
+}
+
 VirtIOBufAttachment *virtio_buf_attachment_find(VirtIOBufConsumer *consumer,
                                                 uint64_t handle)
 {

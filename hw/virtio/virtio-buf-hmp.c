@@ -149,6 +149,9 @@ static void print_device(Monitor *mon, const VirtioBufInfo *info)
     for (VirtioBufBufferInfoList *l = info->buffers; l; l = l->next) {
         print_buffer(mon, l->value);
     }
+    if (info->more_buffers) {
+        monitor_printf(mon, "  and more buffers: see query-virtio-buf\n");
+    }
 }
 
 void hmp_info_virtio_buf(Monitor *mon, const QDict *qdict)
@@ -157,7 +160,7 @@ void hmp_info_virtio_buf(Monitor *mon, const QDict *qdict)
     VirtioBufInfoList *infos;
     Error *err = NULL;
 
-    infos = qmp_query_virtio_buf(device, true, true, &err);
+    infos = qmp_query_virtio_buf(device, true, true, false, 0, &err);
     if (hmp_handle_error(mon, err)) {
         return;
     }

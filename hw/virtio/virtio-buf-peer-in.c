@@ -6,8 +6,9 @@
  * order in which they were sent. A WRITTEN that the device cannot take yet
  * stops the reading until it can.
  *
- * Invariants: a wake-up handles a bounded number of messages; what a peer can
- * make the server keep is bounded by the constants here.
+ * Invariants: a wake-up handles a bounded number of messages, and begins one
+ * ATTACH of a large stream at most; what a peer can make the server keep is
+ * bounded by the constants here.
  *
  * Main loop, BQL. All of these bytes are hostile: they have been copied into
  * the reader, are checked before they are used, and a fault ends the
@@ -18,6 +19,7 @@
 #include "trace.h"
 #include "virtio-buf-server.h"
 
+/* Looking at a buffer of a stream counts as one, too */
 #define MESSAGES_PER_WAKE_UP    64
 #define APPLICATIONS_MAX        64
 #define STREAMS_MAX             1024
@@ -138,9 +140,9 @@ virtio_buf_peer_on_subscribe(VirtIOBufPeer *peer,
 static void virtio_buf_peer_attach_stream(VirtIOBufPeer *peer, uint64_t stream,
                                           uint32_t flags)
 {
+    VirtIOBufStream *all = virtio_buf_stream_find(&peer->consumer, stream);
     VirtIOBufPeerBuffer *known;
     VirtIOBufBuffer *buffer;
-    GHashTableIter iter;
 
     if (g_hash_table_size(peer->streams) >= STREAMS_MAX &&
         !g_hash_table_contains(peer->streams, &stream)) {
@@ -149,14 +151,15 @@ static void virtio_buf_peer_attach_stream(VirtIOBufPeer *peer, uint64_t stream,
     }
     g_hash_table_insert(peer->streams, g_memdup2(&stream, sizeof(stream)),
                         GUINT_TO_POINTER(flags));
-    g_hash_table_iter_init(&iter, peer->buffers);
-    while (g_hash_table_iter_next(&iter, NULL, (void **)&known)) {
-        if (known->announced && known->stream == stream) {
-            buffer = virtio_buf_buffer_find(&peer->consumer, known->handle);
-            if (buffer) {
-                virtio_buf_peer_attach(peer, buffer, flags);
-            }
+    if (!all) {
+        return;
+    }
+    QTAILQ_FOREACH(buffer, &all->buffers, next_in_stream) {
+        known = g_hash_table_lookup(peer->buffers, &buffer->handle);
+        if (known && known->announced) {
+            virtio_buf_peer_attach(peer, buffer, flags);
         }
+        peer->work_left -= !!peer->work_left;
     }
 }
 
@@ -301,13 +304,15 @@ static bool virtio_buf_peer_goes_on(VirtIOBufPeer *peer)
 void virtio_buf_peer_input(VirtIOBufPeer *peer)
 {
     const struct virtio_buf_msg *msg;
-    int ret, i;
+    int ret;
 
     if (!virtio_buf_peer_goes_on(peer)) {
         return;
     }
     peer->read_more = false;
-    for (i = 0; i < MESSAGES_PER_WAKE_UP; i++) {
+    peer->work_left = MESSAGES_PER_WAKE_UP;
+    while (peer->work_left) {
+        peer->work_left--;
         ret = virtio_buf_reader_next(&peer->reader, peer->fd, false, &msg,
                                      NULL);
         if (ret == -EAGAIN) {

@@ -7,10 +7,9 @@
  * for orphans looks whether they still are. What a consumer is, it describes
  * itself.
  *
- * Invariant: the answer is a snapshot, made in one BQL section; it has a record
- * for each buffer, so its size is bounded by max-buffers. The names in it come
- * from the guest and from consumers. They have been checked to be UTF-8, and
- * may have any other contents.
+ * Invariant: the answer is a snapshot, made in one BQL section, of a bounded
+ * number of buffers. The names in it come from the guest and from consumers.
+ * They have been checked to be UTF-8, and may have any other contents.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -20,6 +19,9 @@
 #include "hw/virtio/virtio-buf.h"
 #include "virtio-buf-attachment.h"
 #include "virtio-buf-server.h"
+
+/* Of one device, in one answer: the main loop writes 400 bytes for each */
+#define MAX_BUFFERS_TOLD 256
 
 /* From the wire's numbers to the schema's names */
 
@@ -118,23 +120,54 @@ static VirtioBufBufferInfo *buffer_info(const VirtIOBufBuffer *buffer)
     return info;
 }
 
-static VirtioBufBufferInfoList *buffer_infos(VirtIOBuf *s)
+static int compare_ids(const void *a, const void *b)
 {
-    VirtioBufBufferInfoList *infos = NULL, **tail = &infos;
+    const VirtIOBufBuffer *one = *(VirtIOBufBuffer * const *)a;
+    const VirtIOBufBuffer *other = *(VirtIOBufBuffer * const *)b;
+
+    return one->id < other->id ? -1 : one->id > other->id;
+}
+
+/* In all states, by rising id: at least the first above @after, and one more */
+static GPtrArray *buffers_after(VirtIOBuf *s, uint64_t after)
+{
+    GPtrArray *found = g_ptr_array_new();
     VirtIOBufBuffer *buffer;
 
+    /* These are in order already */
     QTAILQ_FOREACH(buffer, &s->buffers, next) {
-        QAPI_LIST_APPEND(tail, buffer_info(buffer));
-    }
-    QTAILQ_FOREACH(buffer, &s->pending, next) {
-        QAPI_LIST_APPEND(tail, buffer_info(buffer));
-    }
-    QTAILQ_FOREACH(buffer, &s->with_news, next_news) {
-        if (!buffer->memory) {
-            QAPI_LIST_APPEND(tail, buffer_info(buffer));
+        if (buffer->id > after) {
+            g_ptr_array_add(found, buffer);
+        }
+        if (found->len > MAX_BUFFERS_TOLD) {
+            break;
         }
     }
-    return infos;
+    QTAILQ_FOREACH(buffer, &s->pending, next) {
+        if (buffer->id > after) {
+            g_ptr_array_add(found, buffer);
+        }
+    }
+    QTAILQ_FOREACH(buffer, &s->with_news, next_news) {
+        if (!buffer->memory && buffer->id > after) {
+            g_ptr_array_add(found, buffer);
+        }
+    }
+    g_ptr_array_sort(found, compare_ids);
+    return found;
+}
+
+static void add_buffers(VirtioBufInfo *info, VirtIOBuf *s, uint64_t after)
+{
+    VirtioBufBufferInfoList **tail = &info->buffers;
+    g_autoptr(GPtrArray) found = buffers_after(s, after);
+
+    info->has_buffers = true;
+    info->has_more_buffers = true;
+    info->more_buffers = found->len > MAX_BUFFERS_TOLD;
+    for (unsigned i = 0; i < MIN(found->len, MAX_BUFFERS_TOLD); i++) {
+        QAPI_LIST_APPEND(tail, buffer_info(g_ptr_array_index(found, i)));
+    }
 }
 
 static strList *consumer_applications(const VirtIOBufConsumer *consumer)
@@ -288,7 +321,7 @@ static VirtioBufDeviceCounters *device_counters(const VirtIOBuf *s)
     return info;
 }
 
-static VirtioBufInfo *device_info(VirtIOBuf *s, bool buffers)
+static VirtioBufInfo *device_info(VirtIOBuf *s)
 {
     VirtioBufInfo *info = g_new0(VirtioBufInfo, 1);
 
@@ -309,10 +342,6 @@ static VirtioBufInfo *device_info(VirtIOBuf *s, bool buffers)
     info->quarantined_bytes = virtio_buf_memory_pool_quarantined(
         s->pool, &info->quarantined_count);
     info->consumers = consumer_infos(s);
-    info->has_buffers = buffers;
-    if (buffers) {
-        info->buffers = buffer_infos(s);
-    }
     info->counters = device_counters(s);
     return info;
 }
@@ -321,6 +350,7 @@ static VirtioBufInfo *device_info(VirtIOBuf *s, bool buffers)
 typedef struct Query {
     Object *device;             /* NULL: all */
     bool buffers;
+    uint64_t after;             /* id of a buffer */
     VirtioBufInfoList *infos;
 } Query;
 
@@ -328,19 +358,28 @@ static int query_object(Object *obj, void *opaque)
 {
     VirtIOBuf *s = (VirtIOBuf *)object_dynamic_cast(obj, TYPE_VIRTIO_BUF);
     Query *query = opaque;
+    VirtioBufInfo *info;
 
     if (s && DEVICE(s)->realized &&
         (!query->device || query->device == obj ||
          query->device == OBJECT(user_device(s)))) {
-        QAPI_LIST_PREPEND(query->infos, device_info(s, query->buffers));
+        info = device_info(s);
+        if (query->buffers) {
+            add_buffers(info, s, query->after);
+        }
+        QAPI_LIST_PREPEND(query->infos, info);
     }
     return 0;
 }
 
 VirtioBufInfoList *qmp_query_virtio_buf(const char *device, bool has_buffers,
-                                        bool buffers, Error **errp)
+                                        bool buffers, bool has_after,
+                                        uint64_t after, Error **errp)
 {
-    Query query = { .buffers = !has_buffers || buffers };
+    Query query = {
+        .buffers = !has_buffers || buffers,
+        .after = has_after ? after : 0,
+    };
 
     if (device) {
         query.device = object_resolve_path_at(

@@ -48,6 +48,7 @@ struct VirtIOBufPeer {
 
     struct virtio_buf_reader reader;
     bool read_more;                 /* @reader may have a message left */
+    uint32_t work_left;             /* messages, before others get the BQL */
     /* Has to be written back later; nothing else is read before; or NULL */
     const struct virtio_buf_msg_written *unwritten;
 

@@ -9,7 +9,8 @@
 #include "qapi/qapi-commands-virtio-buf.h"
 
 VirtioBufInfoList *qmp_query_virtio_buf(const char *device, bool has_buffers,
-                                        bool buffers, Error **errp)
+                                        bool buffers, bool has_after,
+                                        uint64_t after, Error **errp)
 {
     if (device) {
         error_setg(errp, "This QEMU has no virtio-buf devices");

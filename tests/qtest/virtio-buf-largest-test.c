@@ -2,13 +2,18 @@
 /*
  * QTest cases of virtio-buf: every command at its largest
  *
- * With the default limits, and 64 consumers.
+ * With the default limits, and 64 consumers; what the management asks for with
+ * as many buffers as there can be, if VIRTIO_BUF_LONG_TESTS is in the
+ * environment.
  * How long QEMU's main loop was busy with each is told, not judged: see
  * docs/measurements.rst.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "qapi/error.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
@@ -274,6 +279,48 @@ static void test_resets(void *obj, void *data, QGuestAllocator *alloc)
     largest_end(&l);
 }
 
+/* What QEMU's main loop has used of a CPU, in nanoseconds */
+static uint64_t main_loop_ns(QTestState *qts)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/schedstat",
+                                            qtest_pid(qts));
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return g_ascii_strtoull(text, NULL, 10);
+}
+
+static void timed_query(QVirtioBuf *b, const char *arguments)
+{
+    uint64_t start = main_loop_ns(b->qts);
+    QDict *answer = qtest_qmp(b->qts, "{'execute': 'query-virtio-buf',"
+                              " 'arguments': %p}",
+                              qobject_from_json(arguments, &error_abort));
+
+    g_test_message("query-virtio-buf with %s: %" PRIu64 " us", arguments,
+                   (main_loop_ns(b->qts) - start) / 1000);
+    g_assert_true(qdict_haskey(answer, "return"));
+    qobject_unref(answer);
+}
+
+static void test_query(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    unsigned count = getenv("VIRTIO_BUF_LONG_TESTS") ? 65536 : 300;
+    uint64_t addr = guest_alloc(alloc, PAGE_SIZE);
+
+    for (unsigned i = 0; i < count; i++) {
+        QVirtioBufBuffer buffer = { .addr = addr };
+
+        g_assert_cmpuint(qvirtio_buf_register(b, &buffer), ==,
+                         VIRTIO_BUF_S_OK);
+    }
+    g_test_message("%u buffers", count);
+    timed_query(b, "{'buffers': false}");
+    timed_query(b, "{}");
+    timed_query(b, "{'after': 76}");
+}
+
 static void register_virtio_buf_largest_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -282,9 +329,15 @@ static void register_virtio_buf_largest_test(void)
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
 
+    QOSGraphTestOptions most = {
+        .before = qvirtio_buf_before,
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER ",max-buffers=65536",
+    };
+
     qos_add_test("largest/register", "virtio-buf", test_register, &opts);
     qos_add_test("largest/update", "virtio-buf", test_update, &opts);
     qos_add_test("largest/resets", "virtio-buf", test_resets, &opts);
+    qos_add_test("largest/query", "virtio-buf", test_query, &most);
 }
 
 libqos_init(register_virtio_buf_largest_test);

@@ -17,6 +17,7 @@
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
 #include "libqos/virtio-buf-query.h"
+#include "libqos/virtio-buf-watch.h"
 
 #define PAGE_SIZE 4096
 #define DEVICE QVIRTIO_BUF_SERVER ",id=buf0,instance=screen"
@@ -579,6 +580,67 @@ static void test_limits(void *obj, void *data, QGuestAllocator *alloc)
     qobject_unref(device);
 }
 
+/* Checks that the buffers are those from @first to @last */
+static void check_page(QVirtioBuf *b, uint64_t after, unsigned first,
+                       unsigned last, bool more)
+{
+    QDict *answer = qtest_qmp(b->qts, "{'execute': 'query-virtio-buf',"
+                              " 'arguments': {'device': 'buf0',"
+                              " 'after': %" PRIu64 "}}", after);
+    QDict *device = qobject_to(QDict, qlist_peek(qdict_get_qlist(answer,
+                                                                 "return")));
+    const QListEntry *entry;
+    uint64_t id = first;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(device, "buffers"), entry) {
+        qbuf_check_int(qobject_to(QDict, qlist_entry_obj(entry)), "id", id++);
+    }
+    g_assert_cmpuint(id, ==, last + 1);
+    g_assert_true(qdict_get_bool(device, "more-buffers") == more);
+    qobject_unref(answer);
+}
+
+/* An answer is bounded, and buffers of all states are told in one order */
+static void test_pages(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QBufConsumer *c = qbuf_subscribe_none(qvirtio_buf_socket_path(), "kept",
+                                          4);
+    QVirtioBufBuffer first = { .application = "kept" }, beyond = {};
+    unsigned i, last = 256;
+    g_autofree char *text = NULL;
+    QBufMemory memory;
+
+    qvirtio_buf_register_ok(b, &first, 0);
+    qbuf_expect_attached(c, qbuf_expect_buffer(c, first.id), &memory);
+    for (i = first.id + 1; i <= last; i++) {
+        QVirtioBufBuffer buffer = { .addr = first.addr };
+
+        qvirtio_buf_register_ok(b, &buffer, i);
+    }
+    check_page(b, 0, 1, last, false);
+    check_page(b, last - 1, last, last, false);
+    check_page(b, last, last + 1, last, false);
+    check_page(b, UINT64_MAX, last + 1, last, false);
+
+    /* One more; and the first is pending, and then only told to be free */
+    beyond.addr = first.addr;
+    qvirtio_buf_register_ok(b, &beyond, last + 1);
+    check_page(b, 0, 1, last, true);
+    check_page(b, last, last + 1, last + 1, false);
+    g_assert_cmpuint(qvirtio_buf_unregister(b, first.id), ==,
+                     VIRTIO_BUF_S_PENDING);
+    check_page(b, 0, 1, last, true);
+    qbuf_memory_clear(&memory);
+    qbuf_close(c);
+    qbuf_wait_consumers(b, 0);
+    check_page(b, 0, 1, last, true);
+    check_page(b, 1, 2, last + 1, false);
+
+    text = qtest_hmp(b->qts, "info virtio-buf buf0");
+    g_assert_nonnull(strstr(text, "\r\n  and more buffers: "));
+}
+
 static void check_refused(QTestState *qts, const char *device,
                           const char *expected)
 {
@@ -671,6 +733,10 @@ static void register_virtio_buf_query_test(void)
         .before = fresh_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SMALL ",id=buf0",
     };
+    QOSGraphTestOptions large = {
+        .before = fresh_before,
+        .edge.extra_device_opts = DEVICE ",max-buffers=512",
+    };
 
     qos_add_test("query/consumers", "virtio-buf", test_consumers, &opts);
     qos_add_test("query/queued", "virtio-buf", test_queued, &opts);
@@ -680,6 +746,7 @@ static void register_virtio_buf_query_test(void)
     qos_add_test("query/revocation", "virtio-buf", test_revocation, &opts);
     qos_add_test("query/commands", "virtio-buf", test_commands, &opts);
     qos_add_test("query/limits", "virtio-buf", test_limits, &small);
+    qos_add_test("query/pages", "virtio-buf", test_pages, &large);
     qos_add_test("query/devices", QVIRTIO_BUF_ALONE, test_devices, &opts);
     qos_add_test("query/no-device", QVIRTIO_BUF_ALONE, test_no_device, &opts);
 }

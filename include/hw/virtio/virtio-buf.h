@@ -416,6 +416,16 @@ VirtIOBufBuffer *virtio_buf_buffer_find(VirtIOBufConsumer *consumer,
                                         uint64_t handle);
 
 /**
+ * virtio_buf_stream_find: the live buffers of a stream
+ * @id: not 0
+ *
+ * Of all applications, by rising handle. Attaching changes nothing in it. NULL:
+ * there are none.
+ */
+VirtIOBufStream *virtio_buf_stream_find(VirtIOBufConsumer *consumer,
+                                        uint64_t id);
+
+/**
  * virtio_buf_attachment_find: the attachment of a handle
  *
  * Also one whose buffer waits for virtio_buf_detach(). NULL: none.
