@@ -267,7 +267,7 @@ static uint32_t update(VirtIOBuf *s, const Command *cmd,
         virtio_buf_frame_parse(bytes, size, buffer->size, &view) < 0) {
         return VIRTIO_BUF_S_INVALID;
     }
-    if (view.serial <= s->last_serial) {
+    if (view.serial <= buffer->stream->last_serial) {
         return VIRTIO_BUF_S_ID_ORDER;
     }
     if (buffer->owners) {
@@ -280,7 +280,8 @@ static uint32_t update(VirtIOBuf *s, const Command *cmd,
         virtio_buf_properties_apply(buffer->properties, view.properties,
                                     view.property_bytes));
     if (status == VIRTIO_BUF_S_OK) {
-        s->last_serial = view.serial;
+        buffer->stream->last_serial = view.serial;
+        s->last_serial = MAX(s->last_serial, view.serial);
         s->updating = buffer;
         virtio_buf_publish(buffer, bytes, size, &view);
         s->updating = NULL;

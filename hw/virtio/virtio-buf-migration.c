@@ -437,6 +437,7 @@ static bool restore_frame(VirtIOBufMigration *m, VirtIOBufBuffer *buffer,
         return false;
     }
     virtio_buf_restore_frame(buffer, &saved->frame);
+    buffer->stream->last_serial = MAX(buffer->stream->last_serial, serial);
     return true;
 }
 

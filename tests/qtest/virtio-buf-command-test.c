@@ -512,6 +512,41 @@ static void test_update(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_no_event(b, 1, VIRTIO_BUF_EVENT_RELEASED);
 }
 
+/* Serials rise in a stream; streams overtake each other */
+static void test_serial_order(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffers[] = {
+        { .stream = 7 }, { .stream = 7 }, { .stream = 0 }, { .stream = 0 },
+    };
+    const struct {
+        uint64_t id, serial;
+        uint32_t status;
+    } updates[] = {
+        { 1, 100, VIRTIO_BUF_S_OK },
+        { 3, 50, VIRTIO_BUF_S_OK },
+        { 4, 40, VIRTIO_BUF_S_OK },
+        { 2, 100, VIRTIO_BUF_S_ID_ORDER },
+        { 2, 99, VIRTIO_BUF_S_ID_ORDER },
+        { 2, 101, VIRTIO_BUF_S_OK },
+        { 1, 101, VIRTIO_BUF_S_ID_ORDER },
+        { 3, 50, VIRTIO_BUF_S_ID_ORDER },
+        { 4, 51, VIRTIO_BUF_S_OK },
+        { 3, 52, VIRTIO_BUF_S_OK },
+    };
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(buffers); i++) {
+        qvirtio_buf_register_ok(b, &buffers[i], 0);
+    }
+    for (i = 0; i < ARRAY_SIZE(updates); i++) {
+        g_test_message("update %zu", i);
+        b->last_serial = updates[i].serial - 1;
+        g_assert_cmpuint(qvirtio_buf_update(b, updates[i].id, PAGE_SIZE, NULL),
+                         ==, updates[i].status);
+    }
+}
+
 #define RESET_FAULT(field, value, status) \
     FAULT(struct virtio_buf_reset, field, value, VIRTIO_BUF_S_##status)
 
@@ -596,6 +631,7 @@ static void register_virtio_buf_command_test(void)
     qos_add_test("guest/register-memory", "virtio-buf", test_register_memory,
                  &opts);
     qos_add_test("guest/update", "virtio-buf", test_update, &opts);
+    qos_add_test("guest/serial-order", "virtio-buf", test_serial_order, &opts);
     qos_add_test("guest/reset-scopes", "virtio-buf", test_reset_scopes, &opts);
     qos_add_test("guest/register-limits", "virtio-buf", test_register_limits,
                  &small);

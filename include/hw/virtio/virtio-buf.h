@@ -252,6 +252,7 @@ struct VirtIOBufBuffer {
 /* The buffers of one surface, camera or pipe; one with stream_id 0 is alone */
 struct VirtIOBufStream {
     uint64_t id;
+    uint64_t last_serial;
     QTAILQ_HEAD(, VirtIOBufBuffer) buffers;
     QTAILQ_HEAD(, VirtIOBufBuffer) copying; /* updates, by rising serial */
 };
@@ -302,7 +303,7 @@ struct VirtIOBuf {
     uint32_t buffer_count;      /* FREED ones that were not told included */
     uint64_t total_size;        /* of those whose memory is not free */
     uint64_t last_id;
-    uint64_t last_serial;
+    uint64_t last_serial;       /* the largest of any update */
     VirtIOBufMemoryPool *pool;
     uint32_t dmabuf_ranges;     /* of one dma-buf, within the limits; 0: none */
     uint64_t dmabuf_size;       /* the same in bytes */

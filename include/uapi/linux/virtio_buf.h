@@ -296,8 +296,8 @@ struct virtio_buf_span {
 
 /**
  * struct virtio_buf_frame - what an UPDATE or a WRITTEN says of the contents
- * @serial: names the update; chosen by the driver, above each one used on this
- *	device since its reset, from 1
+ * @serial: names the update; chosen by the driver, from 1, above each one of the
+ *	same stream, and not used twice between device resets
  * @flags: VIRTIO_BUF_FRAME_*
  * @clock: VIRTIO_BUF_CLOCK_*
  * @data_offset: where the payload starts in the buffer
