@@ -294,6 +294,21 @@ static struct virtbuf_device *virtbuf_create(struct virtio_device *vdev)
 	return vb;
 }
 
+static ssize_t instance_show(struct device *dev, struct device_attribute *attr,
+			     char *buf)
+{
+	struct virtbuf_device *vb = dev_to_virtio(dev)->priv;
+
+	return sysfs_emit(buf, "%s\n", vb->instance);
+}
+static DEVICE_ATTR_RO(instance);
+
+static struct attribute *virtbuf_attrs[] = {
+	&dev_attr_instance.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(virtbuf);
+
 static int virtbuf_probe(struct virtio_device *vdev)
 {
 	struct virtbuf_device *vb;
@@ -316,9 +331,13 @@ static int virtbuf_probe(struct virtio_device *vdev)
 	ret = virtbuf_read_config(vb);
 	if (ret)
 		goto err_drm;
-	ret = virtbuf_vq_init(vb);
+	/* Who hears of the DRM device looks for its name: driver.dev_groups is late */
+	ret = device_add_groups(&vdev->dev, virtbuf_groups);
 	if (ret)
 		goto err_drm;
+	ret = virtbuf_vq_init(vb);
+	if (ret)
+		goto err_groups;
 	virtio_device_ready(vdev);
 
 	ret = drm_dev_register(vb->drm, 0);
@@ -335,6 +354,8 @@ err_unplug:
 err_stop:
 	virtbuf_stop(vb);
 	virtbuf_vq_fini(vb);
+err_groups:
+	device_remove_groups(&vdev->dev, virtbuf_groups);
 err_drm:
 	drm_dev_put(vb->drm);
 	return ret;
@@ -346,6 +367,7 @@ static void virtbuf_remove(struct virtio_device *vdev)
 
 	unregister_reboot_notifier(&vb->reboot);
 	drm_dev_unplug(vb->drm);
+	device_remove_groups(&vdev->dev, virtbuf_groups);
 	virtbuf_stop(vb);
 	virtbuf_vq_fini(vb);
 	drm_dev_put(vb->drm);
@@ -362,21 +384,6 @@ static int __maybe_unused virtbuf_freeze(struct virtio_device *vdev)
 	return -EOPNOTSUPP;
 }
 
-static ssize_t instance_show(struct device *dev, struct device_attribute *attr,
-			     char *buf)
-{
-	struct virtbuf_device *vb = dev_to_virtio(dev)->priv;
-
-	return sysfs_emit(buf, "%s\n", vb->instance);
-}
-static DEVICE_ATTR_RO(instance);
-
-static struct attribute *virtbuf_attrs[] = {
-	&dev_attr_instance.attr,
-	NULL
-};
-ATTRIBUTE_GROUPS(virtbuf);
-
 static const struct virtio_device_id virtbuf_ids[] = {
 	{ VIRTIO_ID_BUF, VIRTIO_DEV_ANY_ID },
 	{ 0 },
@@ -385,7 +392,6 @@ MODULE_DEVICE_TABLE(virtio, virtbuf_ids);
 
 static struct virtio_driver virtbuf_driver = {
 	.driver.name = KBUILD_MODNAME,
-	.driver.dev_groups = virtbuf_groups,
 	.id_table = virtbuf_ids,
 	.probe = virtbuf_probe,
 	.remove = virtbuf_remove,
