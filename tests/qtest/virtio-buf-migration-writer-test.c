@@ -3,17 +3,20 @@
  * QTest cases of virtio-buf: migration and memory that consumers have
  *
  * What a consumer writes reaches the destination, also where only the consumer
- * knows that it has; and what cannot be right is refused: postcopy with
- * dma-bufs.
+ * knows that it has; and what cannot be right is refused: postcopy and
+ * cpr-transfer with dma-bufs.
  */
 #include "qemu/osdep.h"
+#include <glib/gstdio.h>
 #include <sys/mman.h>
+#include <sys/un.h>
 #include "qemu/bswap.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "libqtest.h"
 #include "libqos/virtio-buf.h"
+#include "libqos/virtio-buf-boot.h"
 #include "libqos/virtio-buf-consumer.h"
 #include "libqos/virtio-buf-migration.h"
 
@@ -242,16 +245,106 @@ static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
     qos_invalidate_command_line();
 }
 
+static int listen_at(const char *name)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpuint(g_strlcpy(addr.sun_path, name, sizeof(addr.sun_path)), <,
+                     sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
+    return fd;
+}
+
+/*
+ * Migrates to a destination that hangs up: first where the state comes before
+ * all others, which tells the source to connect to the other channel, then
+ * there. Returns why it has failed, to be freed.
+ */
+static char *fail_cpr_transfer(QTestState *qts)
+{
+    g_autofree char *cpr_path = g_strdup_printf("%s.cpr", path());
+    g_autofree char *main_path = g_strdup_printf("%s.main", path());
+    int cpr = listen_at(cpr_path), channel = listen_at(main_path);
+    char *message;
+    QDict *ret;
+
+    qtest_qmp_assert_success(qts,
+        "{'execute': 'migrate', 'arguments': {'channels': ["
+        " {'channel-type': 'main', 'addr':"
+        "  {'transport': 'socket', 'type': 'unix', 'path': %s}},"
+        " {'channel-type': 'cpr', 'addr':"
+        "  {'transport': 'socket', 'type': 'unix', 'path': %s}}]}}",
+        main_path, cpr_path);
+    close(accept(cpr, NULL, NULL));
+    close(accept(channel, NULL, NULL));
+    g_assert_false(qvirtio_buf_migrated(qts));
+    ret = qtest_qmp_assert_success_ref(qts, "{'execute': 'query-migrate'}");
+    message = g_strdup(qdict_get_str(ret, "error-desc"));
+    g_test_message("%s", message);
+    qobject_unref(ret);
+    close(cpr);
+    close(channel);
+    g_unlink(cpr_path);
+    g_unlink(main_path);
+    return message;
+}
+
+static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBufBuffer buffer = { .size = 3 * PAGE_SIZE };
+    g_autofree char *refused = NULL, *other = NULL;
+    QVirtioBufBooted booted;
+    QVirtioBuf *b = &booted.buf;
+    QBufMemory memory;
+    QBufConsumer *c;
+
+    qvirtio_buf_boot(&booted,
+        "-nodefaults -m 256M -machine pc,memory-backend=mem,aux-ram-share=on"
+        " -object memory-backend-memfd,id=mem,size=256M"
+        QVIRTIO_BUF_BOOT_DEVICE ",server=s0");
+    qvirtio_buf_boot_driver(&booted);
+    qtest_qmp_assert_success(b->qts,
+        "{'execute': 'migrate-set-parameters',"
+        " 'arguments': {'mode': 'cpr-transfer'}}");
+    c = qbuf_subscribe_none(path(), "test", 8);
+    qvirtio_buf_register_ok(b, &buffer, 0x11);
+    qbuf_expect_attached(c, qbuf_expect_buffer(c, buffer.id), &memory);
+    refused = fail_cpr_transfer(b->qts);
+    /* A copy is nobody's but QEMU's */
+    g_assert_cmpint(!strstr(refused, "which excludes cpr-transfer"), ==,
+                    memory.backing == VIRTIO_BUF_BACKING_COPY);
+
+    /* It goes on; and nothing is in the way when nobody has a dma-buf */
+    qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
+    qbuf_expect_update(c, memory.buffer, b->last_serial, NULL);
+    qbuf_memory_clear(&memory);
+    qbuf_detach(c, memory.buffer);
+    qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
+    other = fail_cpr_transfer(b->qts);
+    g_assert_null(strstr(other, "virtio-buf"));
+    qbuf_close(c);
+    qvirtio_buf_boot_end(&booted);
+    if (!qvirtio_buf_zero_copy()) {
+        g_test_skip("no /dev/udmabuf: cpr-transfer need not be refused");
+    }
+}
+
 static void register_virtio_buf_migration_writer_test(void)
 {
     QOSGraphTestOptions opts = {
         .before = qvirtio_buf_before,
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
+    /* It starts a machine of its own */
+    QOSGraphTestOptions alone = { };
 
     qos_add_test("migration/written", "virtio-buf", test_written, &opts);
     qos_add_test("migration/late-write", "virtio-buf", test_late_write, &opts);
     qos_add_test("migration/postcopy", "virtio-buf", test_postcopy, &opts);
+    qos_add_test("migration/cpr-transfer", QVIRTIO_BUF_ALONE,
+                 test_cpr_transfer, &alone);
 }
 
 libqos_init(register_virtio_buf_migration_writer_test);
