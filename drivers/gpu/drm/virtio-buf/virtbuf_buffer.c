@@ -217,6 +217,7 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 	}
 	/* Before anyone hears of it, who may want to use it again at once */
 	virtbuf_uncharge(buffer);
+	virtbuf_properties_uncharge(buffer->properties);
 	buffer->state = VIRTBUF_FREED;
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);

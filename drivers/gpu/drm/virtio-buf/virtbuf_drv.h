@@ -150,6 +150,7 @@ virtbuf_properties_get(struct virtbuf_properties *properties);
 void virtbuf_properties_put(struct virtbuf_properties *properties);
 int virtbuf_properties_charge(struct virtbuf_properties *properties,
 			      struct virtbuf_account *account);
+void virtbuf_properties_uncharge(struct virtbuf_properties *properties);
 bool virtbuf_text_is_valid(const u8 *text, size_t len);
 
 /* virtbuf_bo.c */

@@ -255,6 +255,7 @@ virtbuf_properties_apply(const struct virtbuf_limits *limits,
 	u32 old_size = old ? old->size : 0;
 	struct virtbuf_properties *result;
 	u32 offset;
+	struct virtbuf_account *account;
 	int ret;
 
 	result = virtbuf_properties_alloc(old_size + change->size);
@@ -288,8 +289,9 @@ virtbuf_properties_apply(const struct virtbuf_limits *limits,
 		ret = -E2BIG;
 		goto err;
 	}
-	if (old && old->account) {
-		ret = virtbuf_properties_charge(result, old->account);
+	account = old ? READ_ONCE(old->account) : NULL;
+	if (account) {
+		ret = virtbuf_properties_charge(result, account);
 		if (ret)
 			goto err;
 	}
@@ -305,7 +307,8 @@ err:
  * @properties: a list for which nobody is charged
  * @account: whose it is; takes a reference
  *
- * The list is charged until its last user has put it.
+ * The list is charged until virtbuf_properties_uncharge(), or until its last user
+ * has put it.
  *
  * Return: 0 or -ENOSPC.
  */
@@ -319,6 +322,21 @@ int virtbuf_properties_charge(struct virtbuf_properties *properties,
 	if (!ret)
 		properties->account = virtbuf_account_get(account);
 	return ret;
+}
+
+/**
+ * virtbuf_properties_uncharge - makes a list count no more
+ * @properties: a list, which may still have users
+ */
+void virtbuf_properties_uncharge(struct virtbuf_properties *properties)
+{
+	struct virtbuf_account *account = xchg(&properties->account, NULL);
+
+	if (!account)
+		return;
+	virtbuf_account_uncharge(account, VIRTBUF_QUOTA_PROPERTY_BYTES,
+				 properties->size);
+	virtbuf_account_put(account);
 }
 
 /**
@@ -340,11 +358,6 @@ void virtbuf_properties_put(struct virtbuf_properties *properties)
 {
 	if (!properties || !refcount_dec_and_test(&properties->refs))
 		return;
-	if (properties->account) {
-		virtbuf_account_uncharge(properties->account,
-					 VIRTBUF_QUOTA_PROPERTY_BYTES,
-					 properties->size);
-		virtbuf_account_put(properties->account);
-	}
+	virtbuf_properties_uncharge(properties);
 	kvfree(properties);
 }
