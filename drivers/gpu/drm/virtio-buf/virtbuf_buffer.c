@@ -295,7 +295,9 @@ static void virtbuf_register_done(struct virtbuf_device *vb,
 	buffer->backing = answer->backing;
 	buffer->reason = answer->reason;
 	memcpy(buffer->uuid, answer->uuid, sizeof(buffer->uuid));
-	buffer->state = VIRTBUF_REGISTERED;
+	/* After a sleep it may have been unregistered already */
+	if (buffer->state == VIRTBUF_REGISTERING)
+		buffer->state = VIRTBUF_REGISTERED;
 	unwanted = error || !buffer->file || vb->error;
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
@@ -335,6 +337,22 @@ static int virtbuf_fill_ranges(struct virtbuf_device *vb,
 	return 0;
 }
 
+static void virtbuf_fill_command(struct virtbuf_registration *registration)
+{
+	struct virtbuf_properties *properties = registration->properties;
+
+	registration->request.property_bytes = cpu_to_le32(properties->size);
+	registration->command = (struct virtbuf_command) {
+		.out[0] = { &registration->request,
+			    sizeof(registration->request) },
+		.out[2] = { properties->data, properties->size },
+		.answer = { &registration->answer,
+			    sizeof(registration->answer) },
+		.answer_min = sizeof(registration->answer),
+		.done = virtbuf_register_done,
+	};
+}
+
 /* Gives the buffer its id and sends it, in one section: ids rise in the ring */
 static int virtbuf_send_register(struct virtbuf_device *vb,
 				 struct virtbuf_registration *registration)
@@ -352,6 +370,7 @@ static int virtbuf_send_register(struct virtbuf_device *vb,
 	buffer->id = ++vb->last_id;
 	registration->request.buffer_id = cpu_to_le64(buffer->id);
 	buffer->unregister.request.buffer_id = cpu_to_le64(buffer->id);
+	buffer->request = registration->request;
 
 	ret = xa_insert(&vb->buffers, buffer->id, buffer, GFP_KERNEL);
 	if (ret)
@@ -381,23 +400,14 @@ out:
 int virtbuf_buffer_register(struct virtbuf_device *vb,
 			    struct virtbuf_registration *registration)
 {
-	struct virtbuf_properties *properties = registration->properties;
 	struct virtio_buf_register *request = &registration->request;
 	int ret;
 
 	request->hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_REGISTER);
 	request->size = cpu_to_le64(registration->buffer->size);
-	request->property_bytes = cpu_to_le32(properties->size);
-	registration->command = (struct virtbuf_command) {
-		.out[0] = { request, sizeof(*request) },
-		.out[2] = { properties->data, properties->size },
-		.answer = { &registration->answer,
-			    sizeof(registration->answer) },
-		.answer_min = sizeof(registration->answer),
-		.done = virtbuf_register_done,
-	};
+	virtbuf_fill_command(registration);
 
-	ret = virtbuf_properties_charge(properties,
+	ret = virtbuf_properties_charge(registration->properties,
 					registration->buffer->account);
 	if (!ret)
 		ret = virtbuf_fill_ranges(vb, registration);
@@ -528,6 +538,19 @@ static struct virtbuf_buffer *virtbuf_buffer_by_id(struct virtbuf_device *vb,
 	return buffer;
 }
 
+/* The host has given back, before a sleep, what is to stay registered */
+static void virtbuf_end_recall(struct virtbuf_device *vb,
+			       struct virtbuf_buffer *buffer)
+{
+	lockdep_assert_held(&vb->lock);
+
+	if (!buffer->recalled)
+		return;
+	buffer->recalled = false;
+	if (!--vb->recalled)
+		wake_up_all(&vb->drained);
+}
+
 /**
  * virtbuf_buffer_news - takes note of an event
  * @vb: the device
@@ -564,8 +587,10 @@ void virtbuf_buffer_news(struct virtbuf_device *vb,
 		buffer->backing = event->backing;
 		buffer->reason = event->reason;
 	}
-	if (flags & VIRTIO_BUF_EVENT_FREED)
+	if (flags & VIRTIO_BUF_EVENT_FREED) {
 		freed = buffer->state == VIRTBUF_PENDING;
+		virtbuf_end_recall(vb, buffer);
+	}
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
 
@@ -587,6 +612,120 @@ void virtbuf_buffers_take_back(struct virtbuf_device *vb)
 		mutex_lock(&vb->vq_lock);
 		virtbuf_unregister_locked(vb, buffer);
 		mutex_unlock(&vb->vq_lock);
+		virtbuf_buffer_put(buffer);
+		if (!++id)
+			break;
+	}
+}
+
+/**
+ * virtbuf_buffers_recall - counts what the host has, before it is asked for all
+ * @vb: the device, held and settled
+ *
+ * virtbuf_device.recalled is 0 when everything was given back.
+ */
+void virtbuf_buffers_recall(struct virtbuf_device *vb)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		spin_lock(&vb->lock);
+		/* Who is REGISTERING is held, and unknown to the host */
+		if (buffer->state != VIRTBUF_REGISTERING) {
+			buffer->recalled = true;
+			vb->recalled++;
+		}
+		spin_unlock(&vb->lock);
+		virtbuf_buffer_put(buffer);
+		if (!++id)
+			break;
+	}
+}
+
+/**
+ * virtbuf_buffers_park - what buffers are while the device sleeps
+ * @vb: the device, held, reset and quiet
+ *
+ * All pages are the guest's. Programs do not notice, but that nobody reads.
+ */
+void virtbuf_buffers_park(struct virtbuf_device *vb)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+	bool freed;
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		spin_lock(&vb->lock);
+		virtbuf_end_recall(vb, buffer);
+		freed = buffer->state == VIRTBUF_PENDING;
+		buffer->consumers = 0;
+		virtbuf_buffer_released(vb, buffer, buffer->last_serial);
+		virtbuf_buffer_wake(vb, buffer);
+		spin_unlock(&vb->lock);
+
+		if (freed)
+			virtbuf_buffer_freed(vb, buffer, false);
+		virtbuf_buffer_put(buffer);
+		if (!++id)
+			break;
+	}
+}
+
+/* Registers a buffer under the id that it has */
+static int virtbuf_register_again(struct virtbuf_device *vb,
+				  struct virtbuf_buffer *buffer)
+{
+	struct virtbuf_registration *registration;
+	int ret;
+
+	registration = kzalloc(sizeof(*registration), GFP_KERNEL);
+	if (!registration)
+		return -ENOMEM;
+	registration->buffer = virtbuf_buffer_get(buffer);
+	registration->request = buffer->request;
+	spin_lock(&vb->lock);
+	registration->properties =
+		virtbuf_properties_get(buffer->properties);
+	spin_unlock(&vb->lock);
+
+	virtbuf_fill_command(registration);
+	registration->command.internal = true;
+	ret = virtbuf_fill_ranges(vb, registration);
+	if (!ret)
+		ret = virtbuf_queue(vb, &registration->command);
+	if (ret)
+		virtbuf_registration_free(registration);
+	return ret;
+}
+
+/**
+ * virtbuf_buffers_unpark - registers all buffers again, after a sleep
+ * @vb: the device, ready; the caller holds vq_lock, and what was held follows
+ *
+ * Their ids are those that they had: they rise in the ring, as those to come do. A
+ * buffer that the device does not take any more is freed; its program finds no
+ * buffer when it uses it next.
+ */
+void virtbuf_buffers_unpark(struct virtbuf_device *vb)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+
+	lockdep_assert_held(&vb->vq_lock);
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		int ret = 0;
+
+		if (buffer->state != VIRTBUF_REGISTERING)
+			ret = virtbuf_register_again(vb, buffer);
+		if (ret) {
+			drm_warn(vb->drm, "buffer %llu is not registered again: %d\n",
+				 buffer->id, ret);
+			/* The device will say that it has no such buffer */
+			buffer->register_error = ret;
+			virtbuf_unregister_locked(vb, buffer);
+		}
 		virtbuf_buffer_put(buffer);
 		if (!++id)
 			break;

@@ -2,22 +2,18 @@
 /*
  * virtio-buf: programs of this machine share buffers with programs on the host.
  *
- * This file binds the virtio device to a DRM device, and unbinds it. A device
- * stops in three steps: ioctls end with ENODEV and all pages are asked for; the
- * virtio device is reset; what it still had is dropped. Open files and objects
- * live on after that, without the device. A reboot takes the first two steps as
- * well, because the next kernel must find no page shared.
+ * This file binds the virtio device to a DRM device, and unbinds it; how the
+ * device is stopped is in virtbuf_pm.c. Open files and objects live on after that,
+ * without the device.
  *
  * The device is trusted with the memory of the guest, which it can reach anyhow,
  * and with nothing else: limits are checked here, answers in virtbuf_vq.c.
  */
 #include <linux/cc_platform.h>
-#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/poll.h>
-#include <linux/reboot.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
 
@@ -29,11 +25,6 @@
 #include <drm/drm_print.h>
 
 #include "virtbuf_drv.h"
-
-/* How long remove and reboot wait for the host to give pages back */
-#define VIRTBUF_STOP_MS		2000
-/* How long a reset may take that does not complete at once */
-#define VIRTBUF_RESET_MS	2000
 
 static int virtbuf_open(struct drm_device *drm, struct drm_file *drm_file)
 {
@@ -160,51 +151,6 @@ static const struct drm_driver virtbuf_drm_driver = {
 	.minor = 0,
 };
 
-/* The reset is complete when nobody on the host shares a page */
-static bool virtbuf_reset(struct virtio_device *vdev)
-{
-	unsigned int ms;
-
-	virtio_reset_device(vdev);
-	for (ms = 0; ms < VIRTBUF_RESET_MS; ms += 20) {
-		if (!vdev->config->get_status(vdev))
-			return true;
-		msleep(20);
-	}
-	return false;
-}
-
-/* Ends the use of the device, whatever it does; for remove and reboot */
-static void virtbuf_stop(struct virtbuf_device *vb)
-{
-	bool reset;
-
-	if (vb->stopped)
-		return;
-	vb->stopped = true;
-
-	mutex_lock(&vb->vq_lock);
-	virtbuf_set_error(vb, -ENODEV);
-	mutex_unlock(&vb->vq_lock);
-
-	virtbuf_buffers_take_back(vb);
-	wait_event_timeout(vb->drained,
-			   xa_empty(&vb->buffers) || !READ_ONCE(vb->open),
-			   msecs_to_jiffies(VIRTBUF_STOP_MS));
-
-	virtbuf_vq_close(vb);
-	reset = virtbuf_reset(vb->vdev);
-	virtbuf_vq_quiesce(vb);
-	virtbuf_buffers_drop(vb, !reset);
-}
-
-static int virtbuf_reboot(struct notifier_block *notifier,
-			  unsigned long action, void *data)
-{
-	virtbuf_stop(container_of(notifier, struct virtbuf_device, reboot));
-	return NOTIFY_DONE;
-}
-
 static int virtbuf_read_config(struct virtbuf_device *vb)
 {
 	struct virtbuf_limits *limits = &vb->limits;
@@ -280,7 +226,6 @@ static struct virtbuf_device *virtbuf_create(struct virtio_device *vdev)
 	drm->dev_private = vb;
 	vb->drm = drm;
 	vb->vdev = vdev;
-	vb->reboot.notifier_call = virtbuf_reboot;
 	spin_lock_init(&vb->lock);
 	INIT_LIST_HEAD(&vb->files);
 	xa_init(&vb->buffers);
@@ -343,7 +288,7 @@ static int virtbuf_probe(struct virtio_device *vdev)
 	ret = drm_dev_register(vb->drm, 0);
 	if (ret)
 		goto err_stop;
-	ret = register_reboot_notifier(&vb->reboot);
+	ret = virtbuf_pm_init(vb);
 	if (ret)
 		goto err_unplug;
 	virtbuf_config_changed(vb);
@@ -365,7 +310,7 @@ static void virtbuf_remove(struct virtio_device *vdev)
 {
 	struct virtbuf_device *vb = vdev->priv;
 
-	unregister_reboot_notifier(&vb->reboot);
+	virtbuf_pm_fini(vb);
 	drm_dev_unplug(vb->drm);
 	device_remove_groups(&vdev->dev, virtbuf_groups);
 	virtbuf_stop(vb);
@@ -376,12 +321,6 @@ static void virtbuf_remove(struct virtio_device *vdev)
 static void virtbuf_config_callback(struct virtio_device *vdev)
 {
 	virtbuf_config_changed(vdev->priv);
-}
-
-static int __maybe_unused virtbuf_freeze(struct virtio_device *vdev)
-{
-	dev_warn(&vdev->dev, "cannot be suspended yet\n");
-	return -EOPNOTSUPP;
 }
 
 static const struct virtio_device_id virtbuf_ids[] = {
@@ -398,6 +337,11 @@ static struct virtio_driver virtbuf_driver = {
 	.config_changed = virtbuf_config_callback,
 #ifdef CONFIG_PM_SLEEP
 	.freeze = virtbuf_freeze,
+	.restore = virtbuf_restore,
+#ifdef VIRTBUF_HAVE_RESET_PREPARE
+	.reset_prepare = virtbuf_freeze,
+	.reset_done = virtbuf_restore,
+#endif
 #endif
 };
 module_virtio_driver(virtbuf_driver);

@@ -91,6 +91,7 @@ struct virtbuf_piece {
  *	It has its cache lines for itself.
  * @answer_min: bytes that a successful answer has at least
  * @answer_len: bytes that the device has written, never above @answer's size
+ * @internal: does not wait while the device is held; see virtbuf_vq_hold()
  * @done: called once, on virtbuf_device.wq or when that is stopped. @result is
  *	VIRTIO_BUF_S_* or VIRTBUF_RESULT_*. Owns the command from then on.
  *
@@ -102,6 +103,7 @@ struct virtbuf_command {
 	struct virtbuf_piece answer;
 	size_t answer_min;
 	size_t answer_len;
+	bool internal;
 	void (*done)(struct virtbuf_device *vb,
 		     struct virtbuf_command *command, int result);
 };
@@ -112,9 +114,15 @@ struct virtbuf_plain_answer {
 } ____cacheline_aligned;
 
 int virtbuf_vq_init(struct virtbuf_device *vb);
+int virtbuf_vq_find(struct virtbuf_device *vb);
+void virtbuf_vq_release(struct virtbuf_device *vb);
 void virtbuf_vq_fini(struct virtbuf_device *vb);
 void virtbuf_vq_close(struct virtbuf_device *vb);
 void virtbuf_vq_quiesce(struct virtbuf_device *vb);
+void virtbuf_vq_hold(struct virtbuf_device *vb);
+void virtbuf_vq_settle(struct virtbuf_device *vb, unsigned int ms);
+void virtbuf_vq_resume(struct virtbuf_device *vb);
+void virtbuf_fail(struct virtbuf_device *vb, const char *why);
 int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command);
 void virtbuf_set_error(struct virtbuf_device *vb, int error);
 void virtbuf_config_changed(struct virtbuf_device *vb);
@@ -263,11 +271,13 @@ struct virtbuf_part {
  * @size: bytes, constant
  * @mode: VIRTIO_BUF_MODE_*, constant
  * @account: charged for the buffer until it is FREED, referenced
+ * @request: what REGISTER has said, to say it again after a sleep; constant
  * @part_count: used ones of @parts
  * @parts: the memory; owned by who moves @state to FREED
  * @file: who hears of news; NULL: nobody, the buffer is on its way back.
  *	This and what follows is under virtbuf_device.lock.
  * @state: who has the pages
+ * @recalled: counted in virtbuf_device.recalled
  * @busy: VIRTBUF_BUSY_*
  * @register_error: what REGISTER answered, as a negative errno
  * @error: an UPDATE that failed after its ioctl had returned, not reported yet
@@ -288,11 +298,13 @@ struct virtbuf_buffer {
 	u64 size;
 	u8 mode;
 	struct virtbuf_account *account;
+	struct virtio_buf_register request;
 	unsigned int part_count;
 	struct virtbuf_part parts[DRM_VIRTBUF_MAX_BO_RANGES];
 
 	struct virtbuf_file *file;
 	enum virtbuf_state state;
+	bool recalled;
 	unsigned int busy;
 	int register_error;
 	int error;
@@ -349,6 +361,9 @@ int virtbuf_buffer_take_error(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer);
 void virtbuf_buffers_take_back(struct virtbuf_device *vb);
 void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared);
+void virtbuf_buffers_recall(struct virtbuf_device *vb);
+void virtbuf_buffers_park(struct virtbuf_device *vb);
+void virtbuf_buffers_unpark(struct virtbuf_device *vb);
 void virtbuf_buffer_discard(struct virtbuf_device *vb,
 			    struct virtbuf_buffer *buffer);
 void virtbuf_buffer_released(struct virtbuf_device *vb,
@@ -455,6 +470,14 @@ struct virtbuf_file {
 
 struct virtbuf_events;
 
+/* virtbuf_pm.c */
+
+int virtbuf_pm_init(struct virtbuf_device *vb);
+void virtbuf_pm_fini(struct virtbuf_device *vb);
+void virtbuf_stop(struct virtbuf_device *vb);
+int virtbuf_freeze(struct virtio_device *vdev);
+int virtbuf_restore(struct virtio_device *vdev);
+
 /**
  * struct virtbuf_device - the device
  * @drm: the DRM device; its memory lives as long as this
@@ -464,6 +487,7 @@ struct virtbuf_events;
  * @limits: from config space
  * @instance: name that the host has given, printable
  * @reboot: takes everything back before another kernel gets the memory
+ * @pm: keeps the machine from hibernation while pages are shared
  * @stopped: virtbuf_stop() was here; remove and reboot do not run together
  *
  * @wq: answers, configuration changes and the watchdog; ordered
@@ -472,9 +496,12 @@ struct virtbuf_events;
  * @watchdog: runs when the device owes an answer
  *
  * @vq_lock: see the top of this file
- * @vq: commandq
+ * @vq: commandq; NULL while the device sleeps
+ * @vq_size: descriptors that it has
  * @open: commands are accepted
  * @backlog: commands that wait for room in @vq, in order
+ * @held: the device goes to sleep, or sleeps
+ * @held_commands: what came since then, in order
  * @in_flight: commands in @vq
  * @alive: jiffies of the device's last sign of life
  * @last_id: given to a buffer
@@ -484,9 +511,10 @@ struct virtbuf_events;
  * @lock: see the top of this file
  * @error: why ioctls fail: 0, -EIO or -ENODEV. Also written under @vq_lock.
  * @files: open files
+ * @recalled: buffers that the host was asked for before a sleep, and still has
  *
  * @buffers: by id, each with a reference: whatever the host may have
- * @drained: woken when @buffers may have become empty
+ * @drained: woken when @buffers, @recalled or the ring may have become empty
  * @contexts: of files
  *
  *
@@ -506,6 +534,7 @@ struct virtbuf_device {
 	struct virtbuf_limits limits;
 	char instance[VIRTIO_BUF_NAME_SIZE];
 	struct notifier_block reboot;
+	struct notifier_block pm;
 	bool stopped;
 
 	struct workqueue_struct *wq;
@@ -515,8 +544,11 @@ struct virtbuf_device {
 
 	struct mutex vq_lock; /* what follows, and the order of commands */
 	struct virtqueue *vq;
+	unsigned int vq_size;
 	bool open;
 	struct list_head backlog;
+	bool held;
+	struct list_head held_commands;
 	unsigned int in_flight;
 	unsigned long alive;
 	u64 last_id;
@@ -526,6 +558,7 @@ struct virtbuf_device {
 	spinlock_t lock; /* what follows, and states of buffers */
 	int error;
 	struct list_head files;
+	unsigned int recalled;
 
 	struct xarray buffers;
 	wait_queue_head_t drained;

@@ -125,6 +125,18 @@ static void virtbuf_die(struct virtbuf_device *vb, const char *why)
 	virtbuf_set_error(vb, -EIO);
 }
 
+/**
+ * virtbuf_fail - declares the device dead
+ * @vb: the device
+ * @why: for the log
+ */
+void virtbuf_fail(struct virtbuf_device *vb, const char *why)
+{
+	mutex_lock(&vb->vq_lock);
+	virtbuf_die(vb, why);
+	mutex_unlock(&vb->vq_lock);
+}
+
 static void virtbuf_arm_watchdog(struct virtbuf_device *vb)
 {
 	unsigned int timeout = READ_ONCE(command_timeout);
@@ -200,7 +212,7 @@ static void virtbuf_push(struct virtbuf_device *vb)
 
 	lockdep_assert_held(&vb->vq_lock);
 
-	if (!vb->open)
+	if (!vb->open || !vb->vq)
 		return;
 	list_for_each_entry_safe(command, next, &vb->backlog, node) {
 		int ret = virtbuf_add(vb, command);
@@ -243,9 +255,13 @@ int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command)
 
 	if (!vb->open)
 		return virtbuf_error(vb) ?: -ENODEV;
-	if (virtbuf_out_sgs(command) + 1 > virtqueue_get_vring_size(vb->vq))
+	if (virtbuf_out_sgs(command) + 1 > vb->vq_size)
 		return -E2BIG;
 
+	if (vb->held && !command->internal) {
+		list_add_tail(&command->node, &vb->held_commands);
+		return 0;
+	}
 	list_add_tail(&command->node, &vb->backlog);
 	virtbuf_push(vb);
 	return 0;
@@ -259,6 +275,8 @@ static void virtbuf_pull(struct virtbuf_device *vb, struct list_head *answered)
 
 	lockdep_assert_held(&vb->vq_lock);
 
+	if (!vb->vq)
+		return;
 	do {
 		virtqueue_disable_cb(vb->vq);
 		while ((command = virtqueue_get_buf(vb->vq, &len))) {
@@ -352,9 +370,7 @@ static void virtbuf_events_done(struct virtbuf_device *vb,
 	return;
 
 garbage:
-	mutex_lock(&vb->vq_lock);
-	virtbuf_die(vb, "it does not tell its events");
-	mutex_unlock(&vb->vq_lock);
+	virtbuf_fail(vb, "it does not tell its events");
 }
 
 /* Handles commands that have left the ring, in order */
@@ -376,6 +392,8 @@ static void virtbuf_finish(struct virtbuf_device *vb,
 	}
 	if (news != vb->news_seen && !vb->events_queued)
 		virtbuf_get_events(vb);
+	if (READ_ONCE(vb->held))
+		wake_up_all(&vb->drained);
 }
 
 static void virtbuf_completed_work(struct work_struct *work)
@@ -439,6 +457,43 @@ static void virtbuf_vq_callback(struct virtqueue *vq)
 }
 
 /**
+ * virtbuf_vq_find - finds the virtqueue, also after virtbuf_vq_release()
+ * @vb: the device
+ *
+ * Return: 0 or a negative errno.
+ */
+int virtbuf_vq_find(struct virtbuf_device *vb)
+{
+	struct virtqueue *vq;
+
+	vq = virtio_find_single_vq(vb->vdev, virtbuf_vq_callback, "command");
+	if (IS_ERR(vq))
+		return PTR_ERR(vq);
+
+	mutex_lock(&vb->vq_lock);
+	vb->vq = vq;
+	vb->vq_size = virtqueue_get_vring_size(vq);
+	mutex_unlock(&vb->vq_lock);
+	return 0;
+}
+
+/**
+ * virtbuf_vq_release - undoes virtbuf_vq_find()
+ * @vb: the device, quiet
+ */
+void virtbuf_vq_release(struct virtbuf_device *vb)
+{
+	struct virtqueue *vq;
+
+	mutex_lock(&vb->vq_lock);
+	vq = vb->vq;
+	vb->vq = NULL;
+	mutex_unlock(&vb->vq_lock);
+	if (vq)
+		vb->vdev->config->del_vqs(vb->vdev);
+}
+
+/**
  * virtbuf_vq_init - finds the virtqueue and makes it work
  * @vb: the device; its vdev's priv points to it already
  *
@@ -447,10 +502,11 @@ static void virtbuf_vq_callback(struct virtqueue *vq)
 int virtbuf_vq_init(struct virtbuf_device *vb)
 {
 	struct virtbuf_events *events;
-	struct virtqueue *vq;
+	int ret = -ENOMEM;
 
 	mutex_init(&vb->vq_lock);
 	INIT_LIST_HEAD(&vb->backlog);
+	INIT_LIST_HEAD(&vb->held_commands);
 	INIT_WORK(&vb->completed, virtbuf_completed_work);
 	INIT_WORK(&vb->config, virtbuf_config_work);
 	INIT_DELAYED_WORK(&vb->watchdog, virtbuf_watchdog_work);
@@ -465,6 +521,7 @@ int virtbuf_vq_init(struct virtbuf_device *vb)
 	events->command.answer.size = sizeof(events->answer) +
 				      sizeof(events->records);
 	events->command.answer_min = sizeof(events->answer);
+	events->command.internal = true;
 	events->command.done = virtbuf_events_done;
 	vb->events = events;
 
@@ -472,20 +529,18 @@ int virtbuf_vq_init(struct virtbuf_device *vb)
 	if (!vb->wq)
 		goto err_events;
 
-	vq = virtio_find_single_vq(vb->vdev, virtbuf_vq_callback, "command");
-	if (IS_ERR(vq)) {
-		destroy_workqueue(vb->wq);
-		kfree(events);
-		return PTR_ERR(vq);
-	}
-	vb->vq = vq;
-	vb->dma_dev = virtqueue_dma_dev(vq);
+	ret = virtbuf_vq_find(vb);
+	if (ret)
+		goto err_wq;
+	vb->dma_dev = virtqueue_dma_dev(vb->vq);
 	vb->open = true;
 	return 0;
 
+err_wq:
+	destroy_workqueue(vb->wq);
 err_events:
 	kfree(events);
-	return -ENOMEM;
+	return ret;
 }
 
 /**
@@ -500,8 +555,64 @@ void virtbuf_vq_close(struct virtbuf_device *vb)
 }
 
 /**
- * virtbuf_vq_quiesce - ends every command
- * @vb: the device: closed, and reset, so that it writes nowhere any more
+ * virtbuf_vq_hold - keeps commands of programs from the device
+ * @vb: the device
+ *
+ * Commands that come from now on wait for virtbuf_vq_resume(), except for the
+ * driver's own. Those that came before are not touched.
+ */
+void virtbuf_vq_hold(struct virtbuf_device *vb)
+{
+	mutex_lock(&vb->vq_lock);
+	vb->held = true;
+	mutex_unlock(&vb->vq_lock);
+}
+
+static bool virtbuf_vq_is_idle(struct virtbuf_device *vb)
+{
+	bool idle;
+
+	mutex_lock(&vb->vq_lock);
+	idle = !vb->open || (!vb->in_flight && list_empty(&vb->backlog));
+	mutex_unlock(&vb->vq_lock);
+	return idle;
+}
+
+/**
+ * virtbuf_vq_settle - waits until all commands are answered
+ * @vb: the device, held
+ * @ms: for how long; a device that takes longer is dead
+ */
+void virtbuf_vq_settle(struct virtbuf_device *vb, unsigned int ms)
+{
+	if (!wait_event_timeout(vb->drained, virtbuf_vq_is_idle(vb),
+				msecs_to_jiffies(ms)))
+		virtbuf_fail(vb, "it does not answer before a sleep");
+	/* What has left the ring may not have been handled yet */
+	flush_workqueue(vb->wq);
+}
+
+/**
+ * virtbuf_vq_resume - lets commands go to the device again
+ * @vb: the device, ready
+ *
+ * Buffers are registered again before anything else is said of them.
+ */
+void virtbuf_vq_resume(struct virtbuf_device *vb)
+{
+	mutex_lock(&vb->vq_lock);
+	virtbuf_buffers_unpark(vb);
+	vb->held = false;
+	list_splice_tail_init(&vb->held_commands, &vb->backlog);
+	virtbuf_push(vb);
+	mutex_unlock(&vb->vq_lock);
+}
+
+/**
+ * virtbuf_vq_quiesce - ends every command that is not held
+ * @vb: the device: closed or held, and reset, so that it writes nowhere any more
+ *
+ * Where the device is closed, held commands end, too.
  */
 void virtbuf_vq_quiesce(struct virtbuf_device *vb)
 {
@@ -513,9 +624,11 @@ void virtbuf_vq_quiesce(struct virtbuf_device *vb)
 	cancel_delayed_work_sync(&vb->watchdog);
 
 	mutex_lock(&vb->vq_lock);
-	while ((command = virtqueue_detach_unused_buf(vb->vq)))
+	while (vb->vq && (command = virtqueue_detach_unused_buf(vb->vq)))
 		list_add_tail(&command->node, &lost);
 	list_splice_tail_init(&vb->backlog, &lost);
+	if (!vb->open)
+		list_splice_tail_init(&vb->held_commands, &lost);
 	vb->in_flight = 0;
 	mutex_unlock(&vb->vq_lock);
 
@@ -531,7 +644,7 @@ void virtbuf_vq_quiesce(struct virtbuf_device *vb)
  */
 void virtbuf_vq_fini(struct virtbuf_device *vb)
 {
-	vb->vdev->config->del_vqs(vb->vdev);
+	virtbuf_vq_release(vb);
 	destroy_workqueue(vb->wq);
 	kfree(vb->events);
 }
