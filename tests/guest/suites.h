@@ -12,6 +12,8 @@ extern const struct suite update_suite;     /* UPDATE */
 extern const struct suite wait_suite;       /* WAIT */
 extern const struct suite lifetime_suite;   /* fork, kill, unload */
 extern const struct suite limit_suite;      /* limits, threads */
+extern const struct suite quota_suite;     /* quotas */
+extern const struct suite sleep_suite;     /* suspend, hibernation */
 extern const struct suite unplug_suite;     /* the device goes away */
 extern const struct suite consumer_suite;   /* with a program on the host */
 
