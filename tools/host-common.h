@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "foreign-text.h"
 #include "virtio-buf/virtio-buf.h"
 
 /* Exit codes, documented in the manual pages */
@@ -46,11 +47,5 @@ const char *backing_name(uint32_t backing);
 
 /* "in-place", "latest" or "every" */
 const char *mode_name(uint32_t mode);
-
-/* Prints a text as a JSON string, with quotes */
-void print_json_string(FILE *file, const char *text);
-
-/* Prints a text of the guest for a terminal: control characters escaped */
-void print_safe(FILE *file, const char *text);
 
 #endif /* HOST_COMMON_H */

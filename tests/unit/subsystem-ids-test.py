@@ -1,42 +1,19 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Checks docs/subsystem-ids.txt, and that the check notices mistakes. TAP."""
+"""Checks docs/subsystem-ids.txt, that the check notices mistakes, and what
+udev's database is made of it. TAP."""
 
+import fnmatch
+import importlib
 import pathlib
-import re
 import sys
 
-LIST = pathlib.Path(__file__).resolve().parents[2] / "docs/subsystem-ids.txt"
-ENTRY = re.compile(r"(?P<vendor>[0-9a-f]{4}):(?P<first>[0-9a-f]{4})"
-                   r"(?:-(?P<last>[0-9a-f]{4}))?[ \t]+"
-                   r"(?P<status>\w+)[ \t]+(?P<name>\S.*\S|\S)")
-STATUSES = ("default", "development", "historic", "reserved")
-
-
-def parse(text: str) -> tuple[list, list]:
-    """Returns the entries (first id, last id, status, name), ids as 32-bit
-    numbers, and what is wrong."""
-    entries, wrong = [], []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line or line.startswith("#"):
-            continue
-        match = ENTRY.fullmatch(line)
-        if not match:
-            wrong.append(f"line {number}: not VVVV:DDDD[-DDDD] STATUS NAME")
-            continue
-        vendor = int(match["vendor"], 16) << 16
-        first = vendor | int(match["first"], 16)
-        last = vendor | int(match["last"] or match["first"], 16)
-        if match["status"] not in STATUSES:
-            wrong.append(f"line {number}: no such status: {match['status']}")
-        if last < first:
-            wrong.append(f"line {number}: the range ends before it starts")
-        if entries and first <= entries[-1][1]:
-            wrong.append(f"line {number}: not above the entry before it")
-        entries.append((first, last, match["status"], match["name"]))
-    if not text.endswith("\n"):
-        wrong.append("the last line does not end")
-    return entries, wrong
+TOP = pathlib.Path(__file__).resolve().parents[2]
+LIST = TOP / "docs/subsystem-ids.txt"
+sys.path.insert(0, str(TOP / "tools/guest/udev"))
+sys.dont_write_bytecode = True
+parse = importlib.import_module("subsystem_ids").parse
+make_hwdb = importlib.import_module("make-hwdb")
 
 
 def find(entries: list, vendor: int, device: int) -> str:
@@ -79,8 +56,38 @@ def cases():
             [] if parse(bad)[1] else ["it was taken"])
 
 
+def globs_are_exact(first: int, last: int) -> list:
+    globs = make_hwdb.patterns(first, last)
+    return [f"{number:04X} by {globs}" for number in range(0x10000)
+            if any(fnmatch.fnmatchcase(f"{number:04X}", g) for g in globs)
+            != (first <= number <= last)]
+
+
+def hwdb_cases():
+    for first, last in ((0, 0), (0, 0xff), (0x64d4, 0x64d4), (0, 0xffff),
+                        (1, 0x100), (0xfff, 0x1234)):
+        yield (f"globs of {first:04x}-{last:04x}",
+               globs_are_exact(first, last)[:3])
+    for name, wanted in (("KVMFR", "KVMFR"), ("org.example.play",
+                                              "org.example.play"),
+                         ("../../sda", "_.._sda"), ("a b/c", "a_b_c"),
+                         (".", "_"), ("x'$(y)\n", "x___y__")):
+        got = make_hwdb.link_name(name)
+        yield f"link of {name!r}", [] if got == wanted else [got]
+    text = make_hwdb.hwdb(parse(LIST.read_text(encoding="utf-8"))[0])
+    modalias = ("pci:v00001AF4d0000107Fsv00004B56sd000064D4"
+                "bc00scFFi00")
+    yield "a reserved id has a name", (
+        [] if any(fnmatch.fnmatchcase(modalias, line)
+                  for line in text.splitlines() if line.startswith("pci:"))
+        and " ID_VIRTIO_BUF_APPLICATION=KVMFR\n" in text else [text])
+    for what, vendor in (("what nobody has chosen", "00001AF4sd"),
+                         ("what is for everybody", "0000FF00")):
+        yield f"{what} has none", ([text] if f"sv{vendor}" in text else [])
+
+
 def main() -> int:
-    results = list(cases())
+    results = list(cases()) + list(hwdb_cases())
     print(f"1..{len(results)}")
     for number, (name, wrong) in enumerate(results, 1):
         for line in wrong:

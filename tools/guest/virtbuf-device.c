@@ -106,14 +106,16 @@ static bool probe_parent(const char *parent, struct virtbuf_device *device)
         device->subsystem_vendor = (uint16_t)sub_vendor;
         device->subsystem_device = (uint16_t)sub_device;
     }
+    /* its name is where the link ends */
+    n = readlink(parent, real, sizeof(real) - 1);
+    real[n > 0 ? n : 0] = '\0';
+    snprintf(device->parent, sizeof(device->parent), "%.31s",
+             strrchr(real, '/') ? strrchr(real, '/') + 1 : real);
     if (find_entry(parent, "virtio", device->virtio, sizeof(device->virtio))) {
         snprintf(virtio, sizeof(virtio), "%.400s/%s", parent, device->virtio);
     } else {
-        /* the parent is the virtio device: its name is where the link ends */
-        n = readlink(parent, real, sizeof(real) - 1);
-        real[n > 0 ? n : 0] = '\0';
-        snprintf(device->virtio, sizeof(device->virtio), "%.31s",
-                 strrchr(real, '/') ? strrchr(real, '/') + 1 : real);
+        /* the parent is the virtio device */
+        strcpy(device->virtio, device->parent);
         snprintf(virtio, sizeof(virtio), "%.400s", parent);
     }
     if (!read_hex(virtio, "device", &id) || id != VIRTIO_ID_BUF) {

@@ -17,6 +17,7 @@
  * struct virtbuf_device - a virtio-buf device of this machine
  * @render_node: name in /dev/dri, "renderD128"
  * @card_node: name in /dev/dri, "card0"; empty when there is none
+ * @parent: name of the device that does DMA, "0000:00:03.0"
  * @virtio: name on the virtio bus, "virtio3"
  * @instance: name that the host gave it; may be empty
  * @has_subsystem: it is a PCI device: the next two are known
@@ -26,6 +27,7 @@
 struct virtbuf_device {
     char render_node[32];
     char card_node[32];
+    char parent[32];
     char virtio[32];
     char instance[VIRTBUF_INSTANCE_SIZE];
     bool has_subsystem;
