@@ -17,7 +17,8 @@
  * EBUSY the consumer has it; E2BIG above a limit of the device; ENOSPC above a
  * quota, or the caller's array is too small; ETIME timeout; EOPNOTSUPP not
  * built or not possible here; ENODEV unplugged; EIO the device has failed;
- * EINTR a signal (restarted by the kernel).
+ * EINTR a signal (restarted by the kernel); ECANCELED a fence of an UPDATE has
+ * failed, or of an earlier UPDATE of this buffer, which was dropped.
  */
 #ifndef _VIRTBUF_DRM_H_
 #define _VIRTBUF_DRM_H_
@@ -40,6 +41,7 @@ extern "C" {
 #define DRM_VIRTBUF_WAIT		0x09
 #define DRM_VIRTBUF_CONSUMERS		0x0a
 #define DRM_VIRTBUF_EVENTS		0x0b
+#define DRM_VIRTBUF_GET_WRITTEN		0x0c
 
 /* Parameters */
 #define DRM_VIRTBUF_PARAM_FEATURES		0 /* DRM_VIRTBUF_FEATURE_* */
@@ -317,9 +319,13 @@ struct drm_virtbuf_span {
 
 /**
  * struct drm_virtbuf_fence - what an UPDATE waits for
- * @syncobj: syncobj handle, or a sync_file fd with DRM_VIRTBUF_FENCE_SYNC_FILE
+ * @syncobj: syncobj handle, or a sync_file fd with DRM_VIRTBUF_FENCE_SYNC_FILE;
+ *	the fd stays the caller's
  * @flags: DRM_VIRTBUF_FENCE_*
- * @point: timeline point; 0: binary
+ * @point: timeline point; 0: binary, and with DRM_VIRTBUF_FENCE_SYNC_FILE
+ *
+ * The fence must exist: a syncobj, or a point of it, that has none yet is EINVAL,
+ * as is a file that is no sync_file.
  */
 struct drm_virtbuf_fence {
 	__u32 syncobj;
@@ -366,12 +372,28 @@ struct drm_virtbuf_fence {
  * @in_fence_stride: in; ignored when @in_fence_count is 0
  * @release_syncobj: in, syncobj handle that gets @release_point; 0: none
  * @release_point: in, timeline point that is signalled when no consumer will
- *	read this update any more
- * @serial: out, names the update; larger than those of earlier updates of this
- *	device
+ *	read this update any more; above each one that the syncobj has or will
+ *	get; 0 with @release_syncobj 0
+ * @serial: out, names the update, here and for host programs; larger than those of
+ *	earlier updates of this device
  *
- * Returns as soon as the update is queued. EBUSY: the mode hands the buffer off
- * and its last update is not released: WAIT for it.
+ * Returns as soon as the update is queued. Consumers hear of it when its in-fences
+ * have signalled, and unless DRM_VIRTBUF_UPDATE_NO_IMPLICIT_SYNC is set those of
+ * others that write to its BOs (of all that use them, for a buffer that a consumer
+ * writes), and after the earlier updates of its stream. When a fence fails or does
+ * not signal in time, the update is dropped: DRM_VIRTBUF_EVENT_BUFFER tells it, and
+ * the next UPDATE or WAIT of the buffer, once, with ECANCELED. With
+ * DRM_VIRTBUF_UPDATE_WAIT_FENCES the fences are waited for before anything happens:
+ * ECANCELED, ETIME and EINTR are without effect then.
+ *
+ * The release point is added to its syncobj when the update is released, or
+ * dropped, the buffer is given back or the device has failed: wait for it with
+ * DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT, or DRM_IOCTL_SYNCOBJ_EVENTFD. Points of
+ * one syncobj are added in the order of their updates, and adding one wakes those
+ * who wait for smaller ones: a syncobj for each buffer is best.
+ *
+ * EBUSY: the mode hands the buffer off and its last update is not released: WAIT
+ * for it.
  */
 struct drm_virtbuf_update {
 	__u32 buffer;
@@ -400,7 +422,9 @@ struct drm_virtbuf_update {
 #define DRM_VIRTBUF_WAIT_RELEASED	0 /* up to @value, a serial */
 #define DRM_VIRTBUF_WAIT_FREED		1 /* after UNREGISTER; @value is 0 */
 #define DRM_VIRTBUF_WAIT_CONSUMERS	2 /* at least @value are attached */
-#define DRM_VIRTBUF_WAIT_WRITTEN	3 /* up to @value, a writer's serial */
+#define DRM_VIRTBUF_WAIT_WRITTEN	3 /* up to @value, a writer's serial;
+					   * GET_WRITTEN reads it
+					   */
 
 #define DRM_VIRTBUF_MAX_WAIT_ITEMS	64
 
@@ -439,6 +463,50 @@ struct drm_virtbuf_wait {
 };
 
 /**
+ * struct drm_virtbuf_get_written - reads the newest frame of a writer
+ * @buffer: in, handle of a buffer with DRM_VIRTBUF_ACCESS_WRITER
+ * @flags: in, zero; out, DRM_VIRTBUF_UPDATE_KEYFRAME to _ERROR
+ * @serial: out, the writer's own: it rises as long as the buffer has this writer
+ * @data_offset: out, where the payload starts in the buffer
+ * @data_size: out, bytes of payload
+ * @pts: out, nanoseconds of @clock
+ * @duration: out, nanoseconds; 0: unknown
+ * @clock: out, DRM_VIRTBUF_CLOCK_*
+ * @rect_count: in, room in @rects; out, how many there are
+ * @rects: in, pointer to room for struct drm_virtbuf_rect
+ * @spans: in, pointer to room for struct drm_virtbuf_span
+ * @span_count: in, room in @spans; out, how many there are; 0: all of the
+ *	payload has changed
+ * @property_count: out, how many properties the frame has
+ * @properties: in, pointer to room for records as GET_PROPERTIES gives them; they
+ *	are not properties of the buffer
+ * @property_size: in, bytes of room; out, bytes that all records take
+ * @pad: in, zero
+ *
+ * The frame, like the contents, comes from a program on the host: do not trust
+ * it. ENOENT: nothing has been written yet. ENOSPC: something has no room;
+ * @rects, @spans and @properties were not written to, all other fields are right.
+ */
+struct drm_virtbuf_get_written {
+	__u32 buffer;
+	__u32 flags;
+	__u64 serial;
+	__u64 data_offset;
+	__u64 data_size;
+	__u64 pts;
+	__u64 duration;
+	__u32 clock;
+	__u32 rect_count;
+	__u64 rects;
+	__u64 spans;
+	__u32 span_count;
+	__u32 property_count;
+	__u64 properties;
+	__u32 property_size;
+	__u32 pad;
+};
+
+/**
  * struct drm_virtbuf_consumers - who is there for an application
  * @application: in, pointer to UTF-8 bytes; the caller has a buffer of it
  * @application_len: in
@@ -448,7 +516,9 @@ struct drm_virtbuf_wait {
  * @flags: in, zero
  *
  * A record is a struct virtio_buf_consumer of <linux/virtio_buf.h> and the
- * consumer's properties behind it. ENOSPC as in GET_PROPERTIES.
+ * consumer's properties behind it, with names and values that nobody has checked.
+ * ENOENT: the caller has no buffer for @application. ENOSPC: @size was too small;
+ * what @data has now is undefined, @size and @count are right.
  */
 struct drm_virtbuf_consumers {
 	__u64 application;
@@ -465,6 +535,10 @@ struct drm_virtbuf_consumers {
  * @conditions: in, bits (1 << DRM_VIRTBUF_WAIT_*); 0: none
  * @flags: in, zero
  * @pad: in, zero
+ *
+ * Replaces what was set before, for the buffer or for all. A buffer is told of
+ * when either asks for it. What has happened before is not told: look at it with
+ * WAIT, after this.
  */
 struct drm_virtbuf_events {
 	__u32 buffer;
@@ -480,11 +554,16 @@ struct drm_virtbuf_events {
 /**
  * struct drm_virtbuf_event - what read() on the DRM fd gives
  * @base: type and length
- * @buffer: buffer handle; 0 with DRM_VIRTBUF_EVENT_OVERFLOW
+ * @buffer: buffer handle, which may have been given back since; 0 with
+ *	DRM_VIRTBUF_EVENT_OVERFLOW
  * @conditions: bits (1 << DRM_VIRTBUF_WAIT_*) of what has changed
  * @released: as DRM_VIRTBUF_WAIT_RELEASED compares it
  * @consumers: attached to the buffer
  * @error: errno of an UPDATE that failed after it was queued; 0: none
+ *
+ * A buffer has at most one unread event, with its newest state. OVERFLOW: there was
+ * no room for another one; look at all buffers with WAIT. When the device is gone,
+ * poll() says POLLHUP, and read() gives what is unread and then EIO or ENODEV.
  */
 struct drm_virtbuf_event {
 	struct drm_event base;
@@ -519,6 +598,8 @@ struct drm_virtbuf_event {
 	DRM_VIRTBUF_CONSUMERS, struct drm_virtbuf_consumers)
 #define DRM_IOCTL_VIRTBUF_EVENTS DRM_IOW(DRM_COMMAND_BASE + \
 	DRM_VIRTBUF_EVENTS, struct drm_virtbuf_events)
+#define DRM_IOCTL_VIRTBUF_GET_WRITTEN DRM_IOWR(DRM_COMMAND_BASE + \
+	DRM_VIRTBUF_GET_WRITTEN, struct drm_virtbuf_get_written)
 
 #if defined(__cplusplus)
 }

@@ -29,6 +29,8 @@ static void virtbuf_unregister_done(struct virtbuf_device *vb,
 /**
  * virtbuf_buffer_get - takes a reference
  * @buffer: the buffer
+ *
+ * Return: @buffer.
  */
 struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer)
 {
@@ -44,6 +46,8 @@ static void virtbuf_buffer_free(struct kref *refs)
 
 	WARN_ON(buffer->part_count);
 	virtbuf_properties_put(buffer->properties);
+	virtbuf_stream_put(buffer->stream);
+	virtbuf_written_free(buffer->written);
 	virtbuf_account_put(buffer->account);
 	kfree(buffer);
 }
@@ -62,7 +66,7 @@ void virtbuf_buffer_put(struct virtbuf_buffer *buffer)
  * @file: whose handle it is
  * @handle: from user space
  *
- * Returns the buffer with a reference, or NULL.
+ * Return: the buffer with a reference, or NULL.
  */
 struct virtbuf_buffer *virtbuf_buffer_lookup(struct virtbuf_file *file,
 					     u32 handle)
@@ -94,10 +98,13 @@ void virtbuf_buffer_wake(struct virtbuf_device *vb,
 /**
  * virtbuf_buffer_create - makes a buffer without memory
  * @file: who it is for
+ * @request: what the device will be told
  *
  * Return: the buffer with one reference, or an ERR_PTR(): -ENOSPC above a quota.
  */
-struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
+struct virtbuf_buffer *
+virtbuf_buffer_create(struct virtbuf_file *file,
+		      const struct virtio_buf_register *request)
 {
 	struct virtbuf_buffer *buffer;
 	int ret;
@@ -105,8 +112,18 @@ struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
 	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL_ACCOUNT);
 	if (!buffer)
 		return ERR_PTR(-ENOMEM);
-	ret = virtbuf_account_charge(file->account, VIRTBUF_QUOTA_BUFFERS, 1);
+	ret = -ENOMEM;
+	buffer->stream = virtbuf_stream_get(file->vb,
+					    le64_to_cpu(request->stream));
+	if (request->access == VIRTIO_BUF_ACCESS_WRITER)
+		buffer->written = virtbuf_written_create();
+	if (buffer->stream && (buffer->written ||
+			       request->access != VIRTIO_BUF_ACCESS_WRITER))
+		ret = virtbuf_account_charge(file->account,
+					     VIRTBUF_QUOTA_BUFFERS, 1);
 	if (ret) {
+		virtbuf_written_free(buffer->written);
+		virtbuf_stream_put(buffer->stream);
 		kfree(buffer);
 		return ERR_PTR(ret);
 	}
@@ -114,7 +131,10 @@ struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file)
 	kref_init(&buffer->refs);
 	buffer->file = file;
 	buffer->state = VIRTBUF_REGISTERING;
-	virtbuf_update_init(&buffer->update);
+	buffer->mode = request->mode;
+	INIT_LIST_HEAD(&buffer->updates);
+	INIT_LIST_HEAD(&buffer->points);
+	virtbuf_update_init(&buffer->update, buffer);
 
 	buffer->unregister.request.hdr.type =
 		cpu_to_le32(VIRTIO_BUF_CMD_UNREGISTER);
@@ -203,6 +223,7 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 				 struct virtbuf_buffer *buffer, bool shared)
 {
 	unsigned int i;
+	bool pending;
 
 	spin_lock(&vb->lock);
 	if (buffer->state == VIRTBUF_FREED) {
@@ -218,9 +239,14 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 	/* Before anyone hears of it, who may want to use it again at once */
 	virtbuf_uncharge(buffer);
 	virtbuf_properties_uncharge(buffer->properties);
+	pending = buffer->state == VIRTBUF_PENDING;
 	buffer->state = VIRTBUF_FREED;
 	virtbuf_buffer_wake(vb, buffer);
+	virtbuf_released_look(vb, buffer);
+	if (pending)
+		virtbuf_event_tell(vb, buffer, BIT(DRM_VIRTBUF_WAIT_FREED));
 	spin_unlock(&vb->lock);
+	virtbuf_points_signal(vb);
 
 	virtbuf_free_parts(vb, buffer, shared);
 	xa_erase(&vb->buffers, buffer->id);
@@ -247,6 +273,8 @@ static void virtbuf_unregister_locked(struct virtbuf_device *vb,
 	virtbuf_account_add_pending(buffer->account);
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
+	virtbuf_updates_drop(vb, buffer, 0);
+	virtbuf_points_signal(vb);
 
 	virtbuf_buffer_get(buffer);
 	if (virtbuf_queue(vb, &buffer->unregister.command))
@@ -394,7 +422,7 @@ out:
  *
  * The answer changes the state of the buffer.
  *
- * Returns 0, and @registration is the queue's; or a negative errno, and it is
+ * Return: 0, and @registration is the queue's; or a negative errno, and it is
  * still the caller's.
  */
 int virtbuf_buffer_register(struct virtbuf_device *vb,
@@ -453,6 +481,8 @@ static void virtbuf_unregister_done(struct virtbuf_device *vb,
  * @buffer: REGISTERED, or on its way back already
  *
  * Does not wait: the answer changes the state of the buffer.
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_buffer_unregister(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer)
@@ -489,7 +519,8 @@ void virtbuf_buffer_orphan(struct virtbuf_device *vb,
 /**
  * virtbuf_buffer_released - takes note of what no consumer will read
  * @vb: the device
- * @buffer: the buffer; the caller holds virtbuf_device.lock
+ * @buffer: the buffer; the caller holds virtbuf_device.lock, and calls
+ *	virtbuf_points_signal() after it
  * @released: serial, from the device
  */
 void virtbuf_buffer_released(struct virtbuf_device *vb,
@@ -498,11 +529,14 @@ void virtbuf_buffer_released(struct virtbuf_device *vb,
 	lockdep_assert_held(&vb->lock);
 
 	/* The device cannot release what it was not given */
-	released = min(released, buffer->last_serial);
+	released = min(released, buffer->given_serial);
 	if (released > buffer->released) {
 		buffer->released = released;
 		virtbuf_buffer_wake(vb, buffer);
+		virtbuf_event_tell(vb, buffer,
+				   BIT(DRM_VIRTBUF_WAIT_RELEASED));
 	}
+	virtbuf_released_look(vb, buffer);
 }
 
 /**
@@ -510,7 +544,7 @@ void virtbuf_buffer_released(struct virtbuf_device *vb,
  * @vb: the device
  * @buffer: the buffer
  *
- * Returns 0, or the error, which is reported by this.
+ * Return: 0, or the error, which is reported by this.
  */
 int virtbuf_buffer_take_error(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer)
@@ -555,25 +589,34 @@ static void virtbuf_end_recall(struct virtbuf_device *vb,
  * virtbuf_buffer_news - takes note of an event
  * @vb: the device
  * @event: a copy of what the device has written
+ * @bytes: what follows it, the device's memory
+ * @size: bytes
  *
  * On the workqueue. Ids that nobody knows are no news.
+ *
+ * Return: 0, or -EPROTO when @bytes break the format.
  */
-void virtbuf_buffer_news(struct virtbuf_device *vb,
-			 const struct virtio_buf_event *event)
+int virtbuf_buffer_news(struct virtbuf_device *vb,
+			const struct virtio_buf_event *event, const u8 *bytes,
+			size_t size)
 {
 	u64 wide = le64_to_cpu(event->buffer_id);
 	u32 flags = le32_to_cpu(event->flags);
 	unsigned long id = wide;
 	struct virtbuf_buffer *buffer = NULL;
 	bool freed = false;
+	int ret = 0;
 
 	if (id == wide)
 		buffer = virtbuf_buffer_by_id(vb, &id, id);
 	if (!buffer) {
 		drm_dbg_driver(vb->drm, "an event about unknown buffer %llu\n",
 			       wide);
-		return;
+		return 0;
 	}
+	/* Before a release that the writer has said after it */
+	if (flags & VIRTIO_BUF_EVENT_WRITTEN)
+		ret = virtbuf_written_news(vb, buffer, bytes, size);
 
 	spin_lock(&vb->lock);
 	if (buffer->state == VIRTBUF_REGISTERING)
@@ -581,8 +624,11 @@ void virtbuf_buffer_news(struct virtbuf_device *vb,
 	if (flags & VIRTIO_BUF_EVENT_RELEASED)
 		virtbuf_buffer_released(vb, buffer,
 					le64_to_cpu(event->released));
-	if (flags & VIRTIO_BUF_EVENT_CONSUMERS)
+	if (flags & VIRTIO_BUF_EVENT_CONSUMERS) {
 		buffer->consumers = le32_to_cpu(event->consumers);
+		virtbuf_event_tell(vb, buffer,
+				   BIT(DRM_VIRTBUF_WAIT_CONSUMERS));
+	}
 	if (flags & VIRTIO_BUF_EVENT_BACKING) {
 		buffer->backing = event->backing;
 		buffer->reason = event->reason;
@@ -593,10 +639,12 @@ void virtbuf_buffer_news(struct virtbuf_device *vb,
 	}
 	virtbuf_buffer_wake(vb, buffer);
 	spin_unlock(&vb->lock);
+	virtbuf_points_signal(vb);
 
 	if (freed)
 		virtbuf_buffer_freed(vb, buffer, false);
 	virtbuf_buffer_put(buffer);
+	return ret == -EPROTO ? ret : 0;
 }
 
 /**
@@ -660,9 +708,10 @@ void virtbuf_buffers_park(struct virtbuf_device *vb)
 		virtbuf_end_recall(vb, buffer);
 		freed = buffer->state == VIRTBUF_PENDING;
 		buffer->consumers = 0;
-		virtbuf_buffer_released(vb, buffer, buffer->last_serial);
+		virtbuf_buffer_released(vb, buffer, buffer->accepted_serial);
 		virtbuf_buffer_wake(vb, buffer);
 		spin_unlock(&vb->lock);
+		virtbuf_points_signal(vb);
 
 		if (freed)
 			virtbuf_buffer_freed(vb, buffer, false);
@@ -726,6 +775,31 @@ void virtbuf_buffers_unpark(struct virtbuf_device *vb)
 			buffer->register_error = ret;
 			virtbuf_unregister_locked(vb, buffer);
 		}
+		virtbuf_buffer_put(buffer);
+		if (!++id)
+			break;
+	}
+}
+
+/**
+ * virtbuf_buffers_give_up - nothing will be released any more
+ * @vb: the device, with its error set
+ *
+ * The pages stay where they are: the host may still have them.
+ */
+void virtbuf_buffers_give_up(struct virtbuf_device *vb)
+{
+	struct virtbuf_buffer *buffer;
+	unsigned long id = 0;
+
+	while ((buffer = virtbuf_buffer_by_id(vb, &id, ULONG_MAX))) {
+		mutex_lock(&vb->vq_lock);
+		virtbuf_updates_drop(vb, buffer, virtbuf_error(vb));
+		spin_lock(&vb->lock);
+		virtbuf_released_look(vb, buffer);
+		spin_unlock(&vb->lock);
+		mutex_unlock(&vb->vq_lock);
+		virtbuf_points_signal(vb);
 		virtbuf_buffer_put(buffer);
 		if (!++id)
 			break;

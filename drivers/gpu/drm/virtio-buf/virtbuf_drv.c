@@ -13,7 +13,6 @@
 #include <linux/dma-mapping.h>
 #include <linux/log2.h>
 #include <linux/module.h>
-#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
 
@@ -52,6 +51,7 @@ static int virtbuf_open(struct drm_device *drm, struct drm_file *drm_file)
 	file->context = context;
 	xa_init_flags(&file->handles, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&file->wait);
+	file->drm_file = drm_file;
 	drm_file->driver_priv = file;
 
 	spin_lock(&vb->lock);
@@ -82,17 +82,6 @@ static void virtbuf_postclose(struct drm_device *drm,
 	kfree(file);
 }
 
-static __poll_t virtbuf_poll(struct file *filp, struct poll_table_struct *wait)
-{
-	struct drm_file *drm_file = filp->private_data;
-	struct virtbuf_file *file = drm_file->driver_priv;
-	__poll_t mask = drm_poll(filp, wait);
-
-	if (virtbuf_error(file->vb))
-		mask |= EPOLLHUP | EPOLLERR;
-	return mask;
-}
-
 static const struct drm_ioctl_desc virtbuf_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(VIRTBUF_GETPARAM, virtbuf_ioctl_getparam,
 			  DRM_RENDER_ALLOW),
@@ -117,16 +106,18 @@ static const struct drm_ioctl_desc virtbuf_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(VIRTBUF_EVENTS, virtbuf_ioctl_events,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(VIRTBUF_GET_WRITTEN, virtbuf_ioctl_get_written,
+			  DRM_RENDER_ALLOW),
 };
 
 static const struct file_operations virtbuf_fops = {
 	.owner = THIS_MODULE,
 	.open = drm_open,
-	.release = drm_release,
+	.release = virtbuf_release,
 	.unlocked_ioctl = drm_ioctl,
 	.compat_ioctl = drm_compat_ioctl,
 	.poll = virtbuf_poll,
-	.read = drm_read,
+	.read = virtbuf_read,
 	.llseek = noop_llseek,
 	.mmap = drm_gem_mmap,
 	.show_fdinfo = drm_show_fdinfo,
@@ -172,6 +163,7 @@ static int virtbuf_read_config(struct virtbuf_device *vb)
 	VIRTBUF_READ(release_timeout_ms, &limits->release_timeout_ms);
 	VIRTBUF_READ(hold_timeout_ms, &limits->hold_timeout_ms);
 #undef VIRTBUF_READ
+	vb->writers = virtio_has_feature(vdev, VIRTIO_BUF_F_WRITER);
 	virtio_cread_bytes(vdev, offsetof(struct virtio_buf_config, instance),
 			   vb->instance, sizeof(vb->instance) - 1);
 
@@ -232,6 +224,7 @@ static struct virtbuf_device *virtbuf_create(struct virtio_device *vdev)
 	init_waitqueue_head(&vb->drained);
 	ida_init(&vb->contexts);
 	virtbuf_quota_init(vb);
+	virtbuf_streams_init(vb);
 
 	/* Runs may be as long as the device takes them: ranges have 64 bits */
 	dma_set_max_seg_size(parent, min_t(size_t, UINT_MAX,
@@ -323,6 +316,10 @@ static void virtbuf_config_callback(struct virtio_device *vdev)
 	virtbuf_config_changed(vdev->priv);
 }
 
+static const unsigned int virtbuf_features[] = {
+	VIRTIO_BUF_F_WRITER,
+};
+
 static const struct virtio_device_id virtbuf_ids[] = {
 	{ VIRTIO_ID_BUF, VIRTIO_DEV_ANY_ID },
 	{ 0 },
@@ -332,6 +329,8 @@ MODULE_DEVICE_TABLE(virtio, virtbuf_ids);
 static struct virtio_driver virtbuf_driver = {
 	.driver.name = KBUILD_MODNAME,
 	.id_table = virtbuf_ids,
+	.feature_table = virtbuf_features,
+	.feature_table_size = ARRAY_SIZE(virtbuf_features),
 	.probe = virtbuf_probe,
 	.remove = virtbuf_remove,
 	.config_changed = virtbuf_config_callback,

@@ -18,11 +18,13 @@
 #ifndef VIRTBUF_DRV_H
 #define VIRTBUF_DRV_H
 
+#include <linux/hashtable.h>
 #include <linux/idr.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
+#include <linux/overflow.h>
 #include <linux/refcount.h>
 #include <linux/scatterlist.h>
 #include <linux/spinlock.h>
@@ -38,10 +40,14 @@
 #include <drm/virtbuf_drm.h>
 
 #include "virtbuf_quota.h"
+#include "virtbuf_update.h"
+#include "virtbuf_vq.h"
 
 struct virtbuf_buffer;
 struct virtbuf_device;
 struct virtbuf_file;
+struct virtbuf_pending_event;
+struct virtbuf_written;
 
 /*
  * Keeps the memory of one REGISTER small, and its chain shorter than a queue of
@@ -65,69 +71,6 @@ struct virtbuf_limits {
 	u32 hold_timeout_ms;
 };
 
-/* virtbuf_vq.c */
-
-/* A command's result where the device gave no (usable) status */
-#define VIRTBUF_RESULT_LOST	(-ECANCELED) /* it will never be answered */
-#define VIRTBUF_RESULT_GARBAGE	(-EPROTO) /* the answer breaks the protocol */
-
-/**
- * struct virtbuf_piece - contiguous memory of a command, kmalloc or vmalloc
- * @data: where
- * @size: bytes, may be 0
- */
-struct virtbuf_piece {
-	const void *data;
-	size_t size;
-};
-
-#define VIRTBUF_MAX_PIECES	3
-
-/**
- * struct virtbuf_command - one chain of the virtqueue
- * @node: in the backlog or in a list of answered commands
- * @out: what the device reads; unused ones have size 0
- * @answer: where the device writes, starts with a &struct virtio_buf_response.
- *	It has its cache lines for itself.
- * @answer_min: bytes that a successful answer has at least
- * @answer_len: bytes that the device has written, never above @answer's size
- * @internal: does not wait while the device is held; see virtbuf_vq_hold()
- * @done: called once, on virtbuf_device.wq or when that is stopped. @result is
- *	VIRTIO_BUF_S_* or VIRTBUF_RESULT_*. Owns the command from then on.
- *
- * Owned by the queue from virtbuf_queue() to @done, whoever waits for it.
- */
-struct virtbuf_command {
-	struct list_head node;
-	struct virtbuf_piece out[VIRTBUF_MAX_PIECES];
-	struct virtbuf_piece answer;
-	size_t answer_min;
-	size_t answer_len;
-	bool internal;
-	void (*done)(struct virtbuf_device *vb,
-		     struct virtbuf_command *command, int result);
-};
-
-/* A command whose answer is nothing but the common header */
-struct virtbuf_plain_answer {
-	struct virtio_buf_response response;
-} ____cacheline_aligned;
-
-int virtbuf_vq_init(struct virtbuf_device *vb);
-int virtbuf_vq_find(struct virtbuf_device *vb);
-void virtbuf_vq_release(struct virtbuf_device *vb);
-void virtbuf_vq_fini(struct virtbuf_device *vb);
-void virtbuf_vq_close(struct virtbuf_device *vb);
-void virtbuf_vq_quiesce(struct virtbuf_device *vb);
-void virtbuf_vq_hold(struct virtbuf_device *vb);
-void virtbuf_vq_settle(struct virtbuf_device *vb, unsigned int ms);
-void virtbuf_vq_resume(struct virtbuf_device *vb);
-void virtbuf_fail(struct virtbuf_device *vb, const char *why);
-int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command);
-void virtbuf_set_error(struct virtbuf_device *vb, int error);
-void virtbuf_config_changed(struct virtbuf_device *vb);
-int virtbuf_result_to_errno(int result);
-
 /* virtbuf_property.c */
 
 /**
@@ -149,6 +92,8 @@ struct virtbuf_properties {
 struct virtbuf_properties *
 virtbuf_properties_from_user(const struct virtbuf_limits *limits, u64 list,
 			     u32 count, u32 stride, bool may_delete);
+struct virtbuf_properties *
+virtbuf_properties_from_device(const u8 *records, size_t size);
 struct virtbuf_properties *
 virtbuf_properties_apply(const struct virtbuf_limits *limits,
 			 const struct virtbuf_properties *old,
@@ -223,34 +168,6 @@ enum virtbuf_state {
 #define VIRTBUF_BUSY_UPDATE	BIT(0) /* its UPDATE is not answered */
 #define VIRTBUF_BUSY_PROPERTIES	BIT(1) /* a change of properties is not */
 
-#define VIRTBUF_DAMAGE_SIZE	(VIRTIO_BUF_MAX_DAMAGE * \
-				 (sizeof(struct virtio_buf_rect) + \
-				  sizeof(struct virtio_buf_span)))
-
-/**
- * struct virtbuf_update - the one UPDATE that a buffer has in flight
- * @command: what the queue sees
- * @previous_serial: virtbuf_buffer.last_serial, should this one fail
- * @change: property records of this UPDATE, owned; or NULL
- * @properties: virtbuf_buffer.properties after it, owned; NULL without @change
- * @request: followed by its rectangles and spans
- * @damage: room for them
- * @answer: written by the device
- */
-struct virtbuf_update {
-	struct virtbuf_command command;
-	u64 previous_serial;
-	struct virtbuf_properties *change;
-	struct virtbuf_properties *properties;
-	struct {
-		struct virtio_buf_update request;
-		u8 damage[VIRTBUF_DAMAGE_SIZE];
-	};
-	struct {
-		struct virtio_buf_update_response answer;
-	} ____cacheline_aligned;
-};
-
 /**
  * struct virtbuf_part - pages of a BO in a buffer
  * @bo: referenced and mapped
@@ -269,7 +186,9 @@ struct virtbuf_part {
  *	command in flight, one for each ioctl that works with it
  * @id: given by virtbuf_buffer_register(), constant then
  * @size: bytes, constant
+ * @handle: in virtbuf_file.handles, constant
  * @mode: VIRTIO_BUF_MODE_*, constant
+ * @stream: what keeps the order of its updates, referenced, constant
  * @account: charged for the buffer until it is FREED, referenced
  * @request: what REGISTER has said, to say it again after a sleep; constant
  * @part_count: used ones of @parts
@@ -286,17 +205,23 @@ struct virtbuf_part {
  * @uuid: from REGISTER's answer
  * @consumers: attached to this buffer
  * @given_serial: the newest that an UPDATE got; 0: none
- * @last_serial: the newest that the device has accepted or not answered yet
+ * @accepted_serial: the newest that the device has accepted
  * @released: no consumer will read this serial and those below
+ * @conditions: bits of DRM_VIRTBUF_WAIT_* that are told as events
+ * @updates: given a serial and not answered, in order
+ * @points: release points of updates that are not released, in order
  * @properties: as they are after all answered commands; never NULL
- * @update: the UPDATE in flight, for who has set VIRTBUF_BUSY_UPDATE
+ * @written: what the writer has said; NULL with VIRTIO_BUF_ACCESS_READ
+ * @update: for what can be sent at once, by who has set VIRTBUF_BUSY_UPDATE
  * @unregister: allocated with the buffer, so that giving back cannot fail
  */
 struct virtbuf_buffer {
 	struct kref refs;
 	u64 id;
 	u64 size;
+	u32 handle;
 	u8 mode;
+	struct virtbuf_stream *stream;
 	struct virtbuf_account *account;
 	struct virtio_buf_register request;
 	unsigned int part_count;
@@ -313,9 +238,14 @@ struct virtbuf_buffer {
 	u8 uuid[VIRTIO_BUF_UUID_SIZE];
 	u32 consumers;
 	u64 given_serial;
-	u64 last_serial;
+	u64 accepted_serial;
 	u64 released;
+	u32 conditions;
+	struct list_head updates;
+	struct list_head points;
 	struct virtbuf_properties *properties;
+
+	struct virtbuf_written *written;
 
 	struct virtbuf_update update;
 	struct {
@@ -345,7 +275,9 @@ struct virtbuf_registration {
 	} ____cacheline_aligned;
 };
 
-struct virtbuf_buffer *virtbuf_buffer_create(struct virtbuf_file *file);
+struct virtbuf_buffer *
+virtbuf_buffer_create(struct virtbuf_file *file,
+		      const struct virtio_buf_register *request);
 int virtbuf_buffer_add_part(struct virtbuf_device *vb,
 			    struct virtbuf_buffer *buffer,
 			    struct virtbuf_bo *bo, u64 offset, u64 size);
@@ -355,11 +287,13 @@ int virtbuf_buffer_unregister(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer);
 void virtbuf_buffer_orphan(struct virtbuf_device *vb,
 			   struct virtbuf_buffer *buffer);
-void virtbuf_buffer_news(struct virtbuf_device *vb,
-			 const struct virtio_buf_event *event);
+int virtbuf_buffer_news(struct virtbuf_device *vb,
+			const struct virtio_buf_event *event, const u8 *bytes,
+			size_t size);
 int virtbuf_buffer_take_error(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer);
 void virtbuf_buffers_take_back(struct virtbuf_device *vb);
+void virtbuf_buffers_give_up(struct virtbuf_device *vb);
 void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared);
 void virtbuf_buffers_recall(struct virtbuf_device *vb);
 void virtbuf_buffers_park(struct virtbuf_device *vb);
@@ -390,11 +324,6 @@ unsigned int virtbuf_ranges_add_part(struct virtbuf_device *vb,
 
 /* virtbuf_update.c */
 
-void virtbuf_update_init(struct virtbuf_update *update);
-int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
-		  unsigned int what);
-void virtbuf_unclaim(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
-		     unsigned int what);
 int virtbuf_ioctl_update(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file);
 
@@ -437,8 +366,25 @@ int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file);
 
+/* virtbuf_written.c */
+
+struct virtbuf_written *virtbuf_written_create(void);
+void virtbuf_written_free(struct virtbuf_written *written);
+u64 virtbuf_written_serial(const struct virtbuf_buffer *buffer);
+int virtbuf_written_news(struct virtbuf_device *vb,
+			 struct virtbuf_buffer *buffer, const u8 *bytes,
+			 size_t size);
+int virtbuf_ioctl_get_written(struct drm_device *drm, void *data,
+			      struct drm_file *drm_file);
+
 /* virtbuf_event.c */
 
+void virtbuf_event_tell(struct virtbuf_device *vb,
+			struct virtbuf_buffer *buffer, u32 conditions);
+__poll_t virtbuf_poll(struct file *filp, struct poll_table_struct *wait);
+ssize_t virtbuf_read(struct file *filp, char __user *buffer, size_t count,
+		     loff_t *offset);
+int virtbuf_release(struct inode *inode, struct file *filp);
 int virtbuf_ioctl_events(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file);
 
@@ -450,8 +396,16 @@ int virtbuf_ioctl_events(struct drm_device *drm, void *data,
  * @account: what this file's buffers use, referenced
  * @handles: buffers by handle, each with a reference; an entry without one is
  *	reserved by a REGISTER
+ * @next_handle: where to look for a free one first: an event may be read after
+ *	its buffer is gone, and must not seem to be about another one
  * @wait: woken whenever something happens to a buffer of this file, and when
  *	the device is gone
+ * @drm_file: gets events; NULL: it is being closed. This and what follows is
+ *	under virtbuf_device.lock.
+ * @conditions: bits of DRM_VIRTBUF_WAIT_* that are told of all buffers
+ * @overflow: an OVERFLOW that has its room; under the DRM device's event_lock
+ *	as @overflow_due
+ * @overflow_due: there was none when it was needed
  */
 struct virtbuf_file {
 	struct virtbuf_device *vb;
@@ -459,14 +413,19 @@ struct virtbuf_file {
 	u32 context;
 	struct virtbuf_account *account;
 	struct xarray handles;
+	u32 next_handle;
 	wait_queue_head_t wait;
+	struct drm_file *drm_file;
+	u32 conditions;
+	struct virtbuf_pending_event *overflow;
+	bool overflow_due;
 };
 
-/* One descriptor for each page of ranges and properties, and some */
+/* One descriptor for each page of ranges, properties and answer, and some */
 #define VIRTBUF_MAX_SG	(VIRTBUF_MAX_PIECES + 1 + \
 	DIV_ROUND_UP(VIRTBUF_MAX_RANGES * \
 		     sizeof(struct virtio_buf_range), PAGE_SIZE) + 1 + \
-	DIV_ROUND_UP(VIRTIO_BUF_MAX_PROPERTY_BYTES, PAGE_SIZE) + 1)
+	2 * (DIV_ROUND_UP(VIRTIO_BUF_MAX_PROPERTY_BYTES, PAGE_SIZE) + 2))
 
 struct virtbuf_events;
 
@@ -486,6 +445,7 @@ int virtbuf_restore(struct virtio_device *vdev);
  *	addresses
  * @limits: from config space
  * @instance: name that the host has given, printable
+ * @writers: VIRTIO_BUF_F_WRITER was negotiated
  * @reboot: takes everything back before another kernel gets the memory
  * @pm: keeps the machine from hibernation while pages are shared
  * @stopped: virtbuf_stop() was here; remove and reboot do not run together
@@ -513,6 +473,13 @@ int virtbuf_restore(struct virtio_device *vdev);
  * @files: open files
  * @recalled: buffers that the host was asked for before a sleep, and still has
  *
+ * @streams: by id; each is there as long as it has references
+ * @timelines: by syncobj; each is there as long as it has points
+ * @due_points: to be added to their syncobjs, in order
+ *
+ * @points_lock: only who has it adds points; below @vq_lock
+ * @dead: gives up what waits when the device has failed
+ *
  * @buffers: by id, each with a reference: whatever the host may have
  * @drained: woken when @buffers, @recalled or the ring may have become empty
  * @contexts: of files
@@ -533,6 +500,7 @@ struct virtbuf_device {
 	struct device *dma_dev;
 	struct virtbuf_limits limits;
 	char instance[VIRTIO_BUF_NAME_SIZE];
+	bool writers;
 	struct notifier_block reboot;
 	struct notifier_block pm;
 	bool stopped;
@@ -559,6 +527,12 @@ struct virtbuf_device {
 	int error;
 	struct list_head files;
 	unsigned int recalled;
+	DECLARE_HASHTABLE(streams, 6);
+	DECLARE_HASHTABLE(timelines, 6);
+	struct list_head due_points;
+
+	struct mutex points_lock; /* adding points */
+	struct work_struct dead;
 
 	struct xarray buffers;
 	wait_queue_head_t drained;
@@ -578,6 +552,14 @@ struct virtbuf_device {
 static inline struct virtbuf_device *to_virtbuf(struct drm_device *drm)
 {
 	return drm->dev_private;
+}
+
+/* Whether @len bytes at @offset are within @size */
+static inline bool virtbuf_ends_inside(u64 offset, u64 len, u64 size)
+{
+	u64 end;
+
+	return !check_add_overflow(offset, len, &end) && end <= size;
 }
 
 /* 0, or why nothing more is to be expected from the device */

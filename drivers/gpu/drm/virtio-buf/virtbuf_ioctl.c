@@ -34,6 +34,7 @@ static_assert(sizeof(struct drm_virtbuf_fence) == 16);
 static_assert(sizeof(struct drm_virtbuf_update) == 120);
 static_assert(sizeof(struct drm_virtbuf_wait_item) == 16);
 static_assert(sizeof(struct drm_virtbuf_wait) == 32);
+static_assert(sizeof(struct drm_virtbuf_get_written) == 96);
 static_assert(sizeof(struct drm_virtbuf_consumers) == 32);
 static_assert(sizeof(struct drm_virtbuf_events) == 16);
 static_assert(sizeof(struct drm_virtbuf_event) == 32);
@@ -55,6 +56,8 @@ static_assert(DRM_VIRTBUF_APPLICATION_MAX + 1 == VIRTIO_BUF_NAME_SIZE);
  * @array: user pointer
  * @stride: bytes of the element, as the caller knows it
  * @index: which one
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_copy_element(void *to, size_t size, u64 array, u32 stride,
 			 u32 index)
@@ -87,6 +90,8 @@ static int virtbuf_read_consumers(struct virtbuf_device *vb, u64 *value)
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_getparam
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 			   struct drm_file *drm_file)
@@ -96,7 +101,12 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 
 	switch (args->param) {
 	case DRM_VIRTBUF_PARAM_FEATURES:
-		args->value = 0;
+		args->value = DRM_VIRTBUF_FEATURE_FENCES |
+			      DRM_VIRTBUF_FEATURE_POINTS |
+			      DRM_VIRTBUF_FEATURE_EVENTS |
+			      DRM_VIRTBUF_FEATURE_CONSUMERS;
+		if (vb->writers)
+			args->value |= DRM_VIRTBUF_FEATURE_WRITER;
 		return 0;
 	case DRM_VIRTBUF_PARAM_CONSUMERS:
 		return virtbuf_read_consumers(vb, &args->value);
@@ -144,6 +154,8 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_bo_create
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_bo_create(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file)
@@ -180,6 +192,8 @@ int virtbuf_ioctl_bo_create(struct drm_device *drm, void *data,
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_bo_map
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_bo_map(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file)
@@ -227,6 +241,8 @@ static enum virtbuf_state virtbuf_buffer_state(struct virtbuf_device *vb,
  * @to: room for DRM_VIRTBUF_APPLICATION_MAX bytes
  * @text: user pointer
  * @len: bytes
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_copy_application(u8 *to, u64 text, u32 len)
 {
@@ -340,7 +356,7 @@ virtbuf_registration_create(struct virtbuf_file *file,
 	if (properties->count > limits->max_properties)
 		goto err;
 	ret = -EOPNOTSUPP;
-	if (args->access != DRM_VIRTBUF_ACCESS_READ)
+	if (args->access == DRM_VIRTBUF_ACCESS_WRITER && !file->vb->writers)
 		goto err;
 
 	request->context = cpu_to_le32(file->context);
@@ -358,9 +374,10 @@ err:
 
 static struct virtbuf_buffer *
 virtbuf_buffer_of_ranges(struct virtbuf_file *file, struct drm_file *drm_file,
+			 const struct virtio_buf_register *request,
 			 const struct drm_virtbuf_bo_range *ranges, u32 count)
 {
-	struct virtbuf_buffer *buffer = virtbuf_buffer_create(file);
+	struct virtbuf_buffer *buffer = virtbuf_buffer_create(file, request);
 	u32 i;
 
 	if (IS_ERR(buffer))
@@ -405,7 +422,7 @@ static struct virtbuf_buffer *
 virtbuf_register_ranges(struct virtbuf_file *file, struct drm_file *drm_file,
 			const struct drm_virtbuf_register *args,
 			const struct drm_virtbuf_bo_range *ranges,
-			struct virtbuf_registration *registration)
+			struct virtbuf_registration *registration, u32 handle)
 {
 	struct virtbuf_device *vb = file->vb;
 	struct virtbuf_buffer *buffer;
@@ -416,13 +433,14 @@ virtbuf_register_ranges(struct virtbuf_file *file, struct drm_file *drm_file,
 		virtbuf_registration_free(registration);
 		return ERR_PTR(-ENODEV);
 	}
-	buffer = virtbuf_buffer_of_ranges(file, drm_file, ranges,
+	buffer = virtbuf_buffer_of_ranges(file, drm_file,
+					  &registration->request, ranges,
 					  args->range_count);
 	if (IS_ERR(buffer)) {
 		virtbuf_registration_free(registration);
 		goto out;
 	}
-	buffer->mode = args->mode;
+	buffer->handle = handle;
 	buffer->properties = virtbuf_properties_get(registration->properties);
 	registration->buffer = virtbuf_buffer_get(buffer);
 
@@ -445,6 +463,8 @@ out:
  *
  * Not restarted: whoever is killed while it waits leaves an orphan, which the
  * answer finds.
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 			   struct drm_file *drm_file)
@@ -462,14 +482,14 @@ int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 		return PTR_ERR(registration);
 
 	/* Reserved before anything is shared, filled when all is well */
-	ret = xa_alloc(&file->handles, &handle, NULL, xa_limit_31b,
-		       GFP_KERNEL_ACCOUNT);
-	if (ret) {
+	ret = xa_alloc_cyclic(&file->handles, &handle, NULL, xa_limit_31b,
+			      &file->next_handle, GFP_KERNEL_ACCOUNT);
+	if (ret < 0) {
 		virtbuf_registration_free(registration);
 		return ret;
 	}
 	buffer = virtbuf_register_ranges(file, drm_file, args, ranges,
-					 registration);
+					 registration, handle);
 	if (IS_ERR(buffer)) {
 		ret = PTR_ERR(buffer);
 		goto err_handle;
@@ -514,6 +534,8 @@ static void virtbuf_drop_handle(struct virtbuf_file *file, u32 handle,
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_unregister
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_unregister(struct drm_device *drm, void *data,
 			     struct drm_file *drm_file)

@@ -21,6 +21,8 @@
  * @len: how many
  *
  * As RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *
+ * Return: whether it is.
  */
 bool virtbuf_text_is_valid(const u8 *text, size_t len)
 {
@@ -167,7 +169,7 @@ static int virtbuf_check_property(const struct drm_virtbuf_property *property,
  * @stride: bytes from one to the next, as the caller knows them
  * @may_delete: whether DRM_VIRTBUF_PROPERTY_DELETE is allowed
  *
- * Returns the records, which are the caller's to put, or an ERR_PTR().
+ * Return: the records, which are the caller's to put, or an ERR_PTR().
  */
 struct virtbuf_properties *
 virtbuf_properties_from_user(const struct virtbuf_limits *limits, u64 list,
@@ -226,6 +228,41 @@ err:
 	return ERR_PTR(ret);
 }
 
+/**
+ * virtbuf_properties_from_device - copies property records of the device
+ * @records: from the device, which may change them at any time
+ * @size: bytes
+ *
+ * The lengths are checked, the text is not.
+ *
+ * Return: the records, which are the caller's to put, or an ERR_PTR(): -EPROTO
+ * when they are no records.
+ */
+struct virtbuf_properties *
+virtbuf_properties_from_device(const u8 *records, size_t size)
+{
+	struct virtbuf_properties *result = virtbuf_properties_alloc(size);
+
+	if (!result)
+		return ERR_PTR(-ENOMEM);
+	memcpy(result->data, records, size);
+	while (result->size < size) {
+		const struct virtio_buf_property *record =
+			virtbuf_record_at(result, result->size);
+		size_t left = size - result->size;
+
+		if (left < sizeof(*record) || !record->name_len ||
+		    le32_to_cpu(record->value_len) > left ||
+		    virtbuf_record_bytes(record) > left) {
+			virtbuf_properties_put(result);
+			return ERR_PTR(-EPROTO);
+		}
+		result->size += virtbuf_record_bytes(record);
+		result->count++;
+	}
+	return result;
+}
+
 static void virtbuf_append(struct virtbuf_properties *list,
 			   const struct virtio_buf_property *record)
 {
@@ -245,7 +282,7 @@ static void virtbuf_append(struct virtbuf_properties *list,
  * A replaced property keeps its place, a new one comes last. The account of @old
  * is charged for the new list as well, and for both as long as there are both.
  *
- * Returns the new list, which is the caller's to put, or an ERR_PTR().
+ * Return: the new list, which is the caller's to put, or an ERR_PTR().
  */
 struct virtbuf_properties *
 virtbuf_properties_apply(const struct virtbuf_limits *limits,
@@ -342,6 +379,8 @@ void virtbuf_properties_uncharge(struct virtbuf_properties *properties)
 /**
  * virtbuf_properties_get - takes a reference
  * @properties: a list
+ *
+ * Return: @properties.
  */
 struct virtbuf_properties *
 virtbuf_properties_get(struct virtbuf_properties *properties)

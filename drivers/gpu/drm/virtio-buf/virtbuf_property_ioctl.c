@@ -79,8 +79,7 @@ static void virtbuf_change_done(struct virtbuf_device *vb,
 	change->error = result == VIRTIO_BUF_S_PENDING ?
 			-EIO : virtbuf_result_to_errno(result);
 	change->finished = true;
-	buffer->busy &= ~VIRTBUF_BUSY_PROPERTIES;
-	virtbuf_buffer_wake(vb, buffer);
+	virtbuf_unclaim_locked(vb, buffer, VIRTBUF_BUSY_PROPERTIES);
 	spin_unlock(&vb->lock);
 	virtbuf_change_put(change);
 }

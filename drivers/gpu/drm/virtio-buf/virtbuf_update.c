@@ -2,13 +2,12 @@
 /*
  * virtio-buf: UPDATE, new contents of a buffer.
  *
- * A buffer has one UPDATE command, and one change of properties, in flight at
- * most; who wants one claims it in virtbuf_buffer.busy and the answer gives it
- * back. So an UPDATE without properties allocates nothing, and properties change
- * in the order in which the device hears of it.
+ * The arguments come from user space: all of it is copied once and checked before
+ * anything happens. What is made of them belongs to the ioctl until
+ * virtbuf_update_submit() has given out the serial. An UPDATE without fences,
+ * properties and a release point allocates nothing.
  */
 #include <linux/ktime.h>
-#include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -47,107 +46,21 @@ struct virtbuf_damage {
 	struct drm_virtbuf_span spans[DRM_VIRTBUF_MAX_DAMAGE];
 };
 
-static bool virtbuf_try_claim(struct virtbuf_device *vb,
-			      struct virtbuf_buffer *buffer, unsigned int what)
-{
-	bool free;
-
-	spin_lock(&vb->lock);
-	free = !(buffer->busy & what);
-	if (free)
-		buffer->busy |= what;
-	spin_unlock(&vb->lock);
-	return free;
-}
-
 /**
- * virtbuf_claim - waits until nobody else changes a buffer
- * @file: the caller's
- * @buffer: the buffer
- * @what: VIRTBUF_BUSY_*, set when it returns 0
- *
- * Interruptible, without effect then. Bounded by the device's answer.
+ * struct virtbuf_frame - what was made of an UPDATE's arguments
+ * @args: the arguments
+ * @damage: copied
+ * @change: property records, owned; or NULL
+ * @fences: to wait for, owned; or NULL
+ * @point: to be signalled, owned; or NULL
  */
-int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
-		  unsigned int what)
-{
-	struct virtbuf_device *vb = file->vb;
-	bool claimed = false;
-	int ret;
-
-	ret = wait_event_interruptible(file->wait,
-				       (claimed = virtbuf_try_claim(vb, buffer,
-								    what)) ||
-				       virtbuf_error(vb));
-	if (ret)
-		return ret;
-	return claimed ? 0 : virtbuf_error(vb);
-}
-
-/**
- * virtbuf_unclaim - undoes virtbuf_claim()
- * @vb: the device
- * @buffer: the buffer
- * @what: VIRTBUF_BUSY_*
- */
-void virtbuf_unclaim(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
-		     unsigned int what)
-{
-	spin_lock(&vb->lock);
-	buffer->busy &= ~what;
-	virtbuf_buffer_wake(vb, buffer);
-	spin_unlock(&vb->lock);
-}
-
-static void virtbuf_update_done(struct virtbuf_device *vb,
-				struct virtbuf_command *command, int result)
-{
-	struct virtbuf_buffer *buffer = container_of(command,
-						     struct virtbuf_buffer,
-						     update.command);
-	struct virtbuf_update *update = &buffer->update;
-	struct virtbuf_properties *change = update->change;
-	struct virtbuf_properties *unused = update->properties;
-	u64 released = le64_to_cpu(READ_ONCE(update->answer.released));
-
-	update->change = NULL;
-	update->properties = NULL;
-
-	spin_lock(&vb->lock);
-	if (result == VIRTIO_BUF_S_OK) {
-		if (unused)
-			unused = virtbuf_buffer_set_properties(vb, buffer,
-							       unused);
-		virtbuf_buffer_released(vb, buffer, released);
-	} else if (result != VIRTBUF_RESULT_LOST) {
-		/* Its ioctl is over: the next one has to say it */
-		buffer->error = -EIO;
-		buffer->last_serial = update->previous_serial;
-	}
-	buffer->busy &= ~(VIRTBUF_BUSY_UPDATE |
-			  (change ? VIRTBUF_BUSY_PROPERTIES : 0));
-	virtbuf_buffer_wake(vb, buffer);
-	spin_unlock(&vb->lock);
-
-	virtbuf_properties_put(change);
-	virtbuf_properties_put(unused);
-	virtbuf_buffer_put(buffer);
-}
-
-/**
- * virtbuf_update_init - prepares a new buffer's UPDATE
- * @update: zeroed, in the buffer
- */
-void virtbuf_update_init(struct virtbuf_update *update)
-{
-	update->request.hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_UPDATE);
-	update->command = (struct virtbuf_command) {
-		.out[0] = { &update->request, sizeof(update->request) },
-		.answer = { &update->answer, sizeof(update->answer) },
-		.answer_min = sizeof(update->answer),
-		.done = virtbuf_update_done,
-	};
-}
+struct virtbuf_frame {
+	const struct drm_virtbuf_update *args;
+	struct virtbuf_damage damage;
+	struct virtbuf_properties *change;
+	struct virtbuf_fences *fences;
+	struct virtbuf_point *point;
+};
 
 /* What can be said of the arguments without knowing the buffer */
 static int virtbuf_check_update(const struct drm_virtbuf_update *args)
@@ -165,27 +78,8 @@ static int virtbuf_check_update(const struct drm_virtbuf_update *args)
 	if (args->in_fence_count &&
 	    args->in_fence_stride < sizeof(struct drm_virtbuf_fence))
 		return -EINVAL;
-	if (args->release_point && !args->release_syncobj)
+	if (!args->release_point != !args->release_syncobj)
 		return -EINVAL;
-	return 0;
-}
-
-static int virtbuf_check_fences(const struct drm_virtbuf_update *args)
-{
-	u32 i;
-
-	for (i = 0; i < args->in_fence_count; i++) {
-		struct drm_virtbuf_fence fence;
-		int ret = virtbuf_copy_element(&fence, sizeof(fence),
-					       args->in_fences,
-					       args->in_fence_stride, i);
-
-		if (ret)
-			return ret;
-		if (fence.flags & ~DRM_VIRTBUF_FENCE_SYNC_FILE ||
-		    (fence.flags && fence.point))
-			return -EINVAL;
-	}
 	return 0;
 }
 
@@ -211,13 +105,6 @@ static int virtbuf_copy_damage(struct virtbuf_damage *damage,
 	return 0;
 }
 
-static bool virtbuf_ends_inside(u64 offset, u64 len, u64 size)
-{
-	u64 end;
-
-	return !check_add_overflow(offset, len, &end) && end <= size;
-}
-
 static int virtbuf_check_bounds(const struct virtbuf_buffer *buffer,
 				const struct drm_virtbuf_update *args,
 				const struct virtbuf_damage *damage)
@@ -235,18 +122,17 @@ static int virtbuf_check_bounds(const struct virtbuf_buffer *buffer,
 	return 0;
 }
 
-/* Encodes all but the serial. The caller has claimed the UPDATE. */
-static void virtbuf_fill_update(struct virtbuf_buffer *buffer,
+/* Encodes all but the serial */
+static void virtbuf_fill_update(struct virtbuf_update *update,
 				const struct drm_virtbuf_update *args,
 				const struct virtbuf_damage *damage)
 {
-	struct virtbuf_update *update = &buffer->update;
 	struct virtio_buf_frame *frame = &update->request.frame;
 	struct virtio_buf_rect *rect = (void *)update->damage;
 	struct virtio_buf_span *span = (void *)(rect + args->rect_count);
 	u32 i;
 
-	update->request.buffer_id = cpu_to_le64(buffer->id);
+	update->request.buffer_id = cpu_to_le64(update->buffer->id);
 	frame->flags = cpu_to_le32(args->flags & VIRTBUF_UPDATE_FRAME_FLAGS);
 	frame->clock = cpu_to_le32(args->clock);
 	frame->data_offset = cpu_to_le64(args->data_offset);
@@ -276,92 +162,146 @@ static void virtbuf_fill_update(struct virtbuf_buffer *buffer,
 	};
 }
 
-/* Gives the UPDATE its serial and sends it, in one section */
-static int virtbuf_send_update(struct virtbuf_device *vb,
-			       struct virtbuf_buffer *buffer, u64 *serial)
+/* Takes from @frame what the update owns. Returns NULL without memory. */
+static struct virtbuf_update *virtbuf_update_create(struct virtbuf_buffer *buffer,
+						    struct virtbuf_frame *frame,
+						    bool now)
 {
 	struct virtbuf_update *update = &buffer->update;
-	int ret;
 
-	mutex_lock(&vb->vq_lock);
-	spin_lock(&vb->lock);
-	ret = vb->error;
-	if (!ret && buffer->state != VIRTBUF_REGISTERED)
-		ret = -ENOENT;
-	if (!ret && buffer->mode != VIRTIO_BUF_MODE_IN_PLACE &&
-	    buffer->last_serial > buffer->released)
-		ret = -EBUSY;
-	if (!ret) {
-		update->previous_serial = buffer->last_serial;
-		buffer->last_serial = ++vb->last_serial;
-		buffer->given_serial = buffer->last_serial;
-		*serial = buffer->last_serial;
+	if (!now) {
+		update = kzalloc(sizeof(*update), GFP_KERNEL_ACCOUNT);
+		if (!update)
+			return NULL;
+		virtbuf_update_init(update, buffer);
 	}
-	spin_unlock(&vb->lock);
-	if (ret)
-		goto out;
-
-	update->request.frame.serial = cpu_to_le64(*serial);
-	update->request.frame.time = cpu_to_le64(ktime_get_ns());
-	virtbuf_buffer_get(buffer);
-	ret = virtbuf_queue(vb, &update->command);
-	if (ret) {
-		spin_lock(&vb->lock);
-		buffer->last_serial = update->previous_serial;
-		spin_unlock(&vb->lock);
-		virtbuf_buffer_put(buffer);
-	}
-out:
-	mutex_unlock(&vb->vq_lock);
-	return ret;
+	update->change = frame->change;
+	update->fences = frame->fences;
+	update->deadline = jiffies + virtbuf_fences_timeout();
+	virtbuf_fill_update(update, frame->args, &frame->damage);
+	return update;
 }
 
-/* Takes @change, in any case */
+/* What virtbuf_update_create() took is the frame's again */
+static void virtbuf_update_discard(struct virtbuf_buffer *buffer,
+				   struct virtbuf_update *update)
+{
+	virtbuf_properties_put(update->properties);
+	update->properties = NULL;
+	update->change = NULL;
+	update->fences = NULL;
+	if (update != &buffer->update)
+		kfree(update);
+}
+
+/* The buffer is claimed, and is not any more after an error or without @now */
+static int virtbuf_update_try(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer,
+			      struct virtbuf_frame *frame, bool now,
+			      u64 *serial)
+{
+	struct virtbuf_properties *properties = NULL;
+	struct virtbuf_update *update;
+	int ret;
+
+	/* A queued one is applied when it is sent; its bounds are checked now */
+	if (frame->change) {
+		properties = virtbuf_properties_apply(&vb->limits,
+						      buffer->properties,
+						      frame->change);
+		if (IS_ERR(properties))
+			return PTR_ERR(properties);
+	}
+	update = virtbuf_update_create(buffer, frame, now);
+	if (!update) {
+		virtbuf_properties_put(properties);
+		return -ENOMEM;
+	}
+	if (now)
+		update->properties = properties;
+	else
+		virtbuf_properties_put(properties);
+
+	ret = virtbuf_update_submit(vb, update, frame->point, serial);
+	if (ret) {
+		virtbuf_update_discard(buffer, update);
+		return ret;
+	}
+	frame->change = NULL;
+	frame->fences = NULL;
+	frame->point = NULL;
+	return 0;
+}
+
 static int virtbuf_update_buffer(struct virtbuf_file *file,
 				 struct virtbuf_buffer *buffer,
-				 struct virtbuf_properties *change,
-				 const struct drm_virtbuf_update *args,
-				 const struct virtbuf_damage *damage,
-				 u64 *serial)
+				 struct virtbuf_frame *frame, u64 *serial)
 {
-	struct virtbuf_update *update = &buffer->update;
 	unsigned int claim = VIRTBUF_BUSY_UPDATE |
-			     (change ? VIRTBUF_BUSY_PROPERTIES : 0);
+			     (frame->change ? VIRTBUF_BUSY_PROPERTIES : 0);
 	struct virtbuf_device *vb = file->vb;
-	struct virtbuf_properties *properties = NULL;
+	bool now = !frame->fences;
 	int ret;
 
 	ret = virtbuf_claim(file, buffer, claim);
 	if (ret)
-		goto err_change;
+		return ret;
 	ret = virtbuf_buffer_take_error(vb, buffer);
-	if (ret)
-		goto err_claim;
-	if (change) {
-		properties = virtbuf_properties_apply(&vb->limits,
-						      buffer->properties,
-						      change);
-		if (IS_ERR(properties)) {
-			ret = PTR_ERR(properties);
-			goto err_claim;
-		}
-	}
-
-	update->change = change;
-	update->properties = properties;
-	virtbuf_fill_update(buffer, args, damage);
-	ret = virtbuf_send_update(vb, buffer, serial);
 	if (!ret)
-		return 0;
-
-	update->change = NULL;
-	update->properties = NULL;
-	virtbuf_properties_put(properties);
-err_claim:
-	virtbuf_unclaim(vb, buffer, claim);
-err_change:
-	virtbuf_properties_put(change);
+		ret = virtbuf_update_try(vb, buffer, frame, now, serial);
+	if (ret == -EAGAIN) {
+		now = false;
+		ret = virtbuf_update_try(vb, buffer, frame, now, serial);
+	}
+	/* The answer gives the claim back, if one will come */
+	if (ret || !now)
+		virtbuf_unclaim(vb, buffer, claim);
 	return ret;
+}
+
+/* Finds what the update waits for, and waits if that is asked for */
+static int virtbuf_get_fences(struct virtbuf_file *file,
+			      struct drm_file *drm_file,
+			      struct virtbuf_buffer *buffer,
+			      struct virtbuf_frame *frame)
+{
+	struct virtbuf_fences *fences;
+	int ret;
+
+	fences = virtbuf_fences_collect(file, drm_file, frame->args, buffer);
+	if (IS_ERR_OR_NULL(fences))
+		return PTR_ERR_OR_ZERO(fences);
+	if (!(frame->args->flags & DRM_VIRTBUF_UPDATE_WAIT_FENCES)) {
+		virtbuf_fences_arm(fences, virtbuf_stream_fences_signalled,
+				   buffer->stream);
+		frame->fences = fences;
+		return 0;
+	}
+	ret = virtbuf_fences_wait(file, fences);
+	virtbuf_fences_free(fences);
+	return ret;
+}
+
+/* All that can be said of the arguments before the device is asked */
+static int virtbuf_get_frame(struct virtbuf_file *file,
+			     struct drm_file *drm_file,
+			     struct virtbuf_buffer *buffer,
+			     struct virtbuf_frame *frame)
+{
+	const struct drm_virtbuf_update *args = frame->args;
+	struct virtbuf_point *point;
+	int ret;
+
+	ret = virtbuf_check_bounds(buffer, args, &frame->damage);
+	if (ret)
+		return ret;
+	if (args->release_syncobj) {
+		point = virtbuf_point_create(file->vb, drm_file, args);
+		if (IS_ERR(point))
+			return PTR_ERR(point);
+		frame->point = point;
+	}
+	return virtbuf_get_fences(file, drm_file, buffer, frame);
 }
 
 /**
@@ -369,56 +309,48 @@ err_change:
  * @drm: the DRM device
  * @data: &struct drm_virtbuf_update
  * @drm_file: the caller's
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_ioctl_update(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file)
 {
 	struct virtbuf_file *file = drm_file->driver_priv;
 	struct drm_virtbuf_update *args = data;
-	struct virtbuf_properties *change = NULL;
-	struct virtbuf_damage damage;
+	struct virtbuf_frame frame = { .args = args };
 	struct virtbuf_buffer *buffer;
 	u64 serial;
 	int ret;
 
 	ret = virtbuf_check_update(args);
 	if (!ret)
-		ret = virtbuf_check_fences(args);
-	if (!ret)
-		ret = virtbuf_copy_damage(&damage, args);
+		ret = virtbuf_copy_damage(&frame.damage, args);
 	if (ret)
 		return ret;
-
 	if (args->property_count) {
-		change = virtbuf_properties_from_user(&file->vb->limits,
-						      args->properties,
-						      args->property_count,
-						      args->property_stride,
-						      true);
-		if (IS_ERR(change))
-			return PTR_ERR(change);
+		frame.change = virtbuf_properties_from_user(&file->vb->limits,
+							    args->properties,
+							    args->property_count,
+							    args->property_stride,
+							    true);
+		if (IS_ERR(frame.change))
+			return PTR_ERR(frame.change);
 	}
 
 	ret = -ENOENT;
 	buffer = virtbuf_buffer_lookup(file, args->buffer);
 	if (!buffer)
-		goto err_change;
-	ret = virtbuf_check_bounds(buffer, args, &damage);
-	if (!ret && (args->in_fence_count || args->release_syncobj))
-		ret = -EOPNOTSUPP;
-	if (ret)
-		goto err_buffer;
-
-	ret = virtbuf_update_buffer(file, buffer, change, args, &damage,
-				    &serial);
+		goto out;
+	ret = virtbuf_get_frame(file, drm_file, buffer, &frame);
+	if (!ret)
+		ret = virtbuf_update_buffer(file, buffer, &frame, &serial);
 	if (!ret)
 		args->serial = serial;
+	/* Before the buffer: callbacks use its stream */
+	virtbuf_fences_free(frame.fences);
 	virtbuf_buffer_put(buffer);
-	return ret;
-
-err_buffer:
-	virtbuf_buffer_put(buffer);
-err_change:
-	virtbuf_properties_put(change);
+out:
+	virtbuf_point_free(file->vb, frame.point);
+	virtbuf_properties_put(frame.change);
 	return ret;
 }

@@ -35,16 +35,12 @@ MODULE_PARM_DESC(command_timeout,
  * struct virtbuf_events - the GET_EVENTS command
  * @command: what the queue sees
  * @request: read by the device
- * @answer: written by the device
- * @records: events behind the answer
+ * @answer: written by the device, owned; events follow it
  */
 struct virtbuf_events {
 	struct virtbuf_command command;
 	struct virtio_buf_get_events request;
-	struct {
-		struct virtio_buf_events_response answer;
-		u8 records[VIRTBUF_EVENTS_SIZE - sizeof(struct virtio_buf_events_response)];
-	} ____cacheline_aligned;
+	struct virtio_buf_events_response *answer;
 };
 
 static const struct {
@@ -69,7 +65,7 @@ static const struct {
  * virtbuf_result_to_errno - what an ioctl says of a command's result
  * @result: VIRTIO_BUF_S_* or VIRTBUF_RESULT_*
  *
- * Returns 0 for OK and PENDING.
+ * Return: 0 for OK and PENDING.
  */
 int virtbuf_result_to_errno(int result)
 {
@@ -123,6 +119,7 @@ static void virtbuf_die(struct virtbuf_device *vb, const char *why)
 	vb->open = false;
 	drm_err(vb->drm, "the device has failed: %s\n", why);
 	virtbuf_set_error(vb, -EIO);
+	queue_work(vb->wq, &vb->dead);
 }
 
 /**
@@ -199,7 +196,8 @@ static int virtbuf_add(struct virtbuf_device *vb,
 	sg_init_table(vb->sg, count);
 	for (i = 0; i < VIRTBUF_MAX_PIECES; i++)
 		sg = virtbuf_piece_to_sg(&command->out[i], sg);
-	sg_init_one(lists[1], command->answer.data, command->answer.size);
+	sg_init_table(lists[1], virtbuf_piece_sgs(&command->answer));
+	virtbuf_piece_to_sg(&command->answer, lists[1]);
 
 	return virtqueue_add_sgs(vb->vq, lists, 1, 1, command, GFP_KERNEL);
 }
@@ -246,7 +244,7 @@ static void virtbuf_push(struct virtbuf_device *vb)
  * The caller holds vq_lock, and may have done in this section what the order of
  * commands decides.
  *
- * Returns 0: done() will be called; or a negative errno, and the command is
+ * Return: 0: done() will be called; or a negative errno, and the command is
  * still the caller's.
  */
 int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command)
@@ -255,7 +253,8 @@ int virtbuf_queue(struct virtbuf_device *vb, struct virtbuf_command *command)
 
 	if (!vb->open)
 		return virtbuf_error(vb) ?: -ENODEV;
-	if (virtbuf_out_sgs(command) + 1 > vb->vq_size)
+	if (virtbuf_out_sgs(command) + virtbuf_piece_sgs(&command->answer) >
+	    vb->vq_size)
 		return -E2BIG;
 
 	if (vb->held && !command->internal) {
@@ -336,7 +335,7 @@ static void virtbuf_events_done(struct virtbuf_device *vb,
 	struct virtbuf_events *events = container_of(command,
 						     struct virtbuf_events,
 						     command);
-	const u8 *record = events->records;
+	const u8 *record = (const u8 *)(events->answer + 1);
 	size_t left;
 	u32 count;
 
@@ -346,8 +345,8 @@ static void virtbuf_events_done(struct virtbuf_device *vb,
 	if (result != VIRTIO_BUF_S_OK)
 		goto garbage;
 
-	left = command->answer_len - sizeof(events->answer);
-	for (count = le32_to_cpu(READ_ONCE(events->answer.count)); count; count--) {
+	left = command->answer_len - sizeof(*events->answer);
+	for (count = le32_to_cpu(READ_ONCE(events->answer->count)); count; count--) {
 		struct virtio_buf_event event;
 		u32 size;
 
@@ -357,13 +356,15 @@ static void virtbuf_events_done(struct virtbuf_device *vb,
 		size = le32_to_cpu(event.size);
 		if (size < sizeof(event) || size % 8 || size > left)
 			goto garbage;
-		virtbuf_buffer_news(vb, &event);
+		if (virtbuf_buffer_news(vb, &event, record + sizeof(event),
+					size - sizeof(event)))
+			goto garbage;
 		record += size;
 		left -= size;
 	}
 
-	vb->news_seen = le64_to_cpu(READ_ONCE(events->answer.hdr.news));
-	if (vb->events_again || events->answer.more) {
+	vb->news_seen = le64_to_cpu(READ_ONCE(events->answer->hdr.news));
+	if (vb->events_again || READ_ONCE(events->answer->more)) {
 		vb->events_again = false;
 		virtbuf_get_events(vb);
 	}
@@ -493,15 +494,31 @@ void virtbuf_vq_release(struct virtbuf_device *vb)
 		vb->vdev->config->del_vqs(vb->vdev);
 }
 
+/* Room for what one event can be at most */
+static size_t virtbuf_events_size(struct virtbuf_device *vb)
+{
+	size_t size = sizeof(struct virtio_buf_events_response) +
+		      sizeof(struct virtio_buf_event) +
+		      sizeof(struct virtio_buf_frame) + VIRTBUF_DAMAGE_SIZE +
+		      ALIGN(vb->limits.max_property_bytes, 8);
+
+	if (!vb->writers)
+		return VIRTBUF_EVENTS_SIZE;
+	return max_t(size_t, size, VIRTBUF_EVENTS_SIZE);
+}
+
 /**
  * virtbuf_vq_init - finds the virtqueue and makes it work
  * @vb: the device; its vdev's priv points to it already
  *
  * Commands may be queued after virtio_device_ready().
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_vq_init(struct virtbuf_device *vb)
 {
 	struct virtbuf_events *events;
+	size_t size = virtbuf_events_size(vb);
 	int ret = -ENOMEM;
 
 	mutex_init(&vb->vq_lock);
@@ -514,13 +531,15 @@ int virtbuf_vq_init(struct virtbuf_device *vb)
 	events = kzalloc(sizeof(*events), GFP_KERNEL);
 	if (!events)
 		return -ENOMEM;
+	events->answer = kvzalloc(size, GFP_KERNEL);
+	if (!events->answer)
+		goto err_events;
 	events->request.hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_GET_EVENTS);
 	events->command.out[0].data = &events->request;
 	events->command.out[0].size = sizeof(events->request);
-	events->command.answer.data = &events->answer;
-	events->command.answer.size = sizeof(events->answer) +
-				      sizeof(events->records);
-	events->command.answer_min = sizeof(events->answer);
+	events->command.answer.data = events->answer;
+	events->command.answer.size = size;
+	events->command.answer_min = sizeof(*events->answer);
 	events->command.internal = true;
 	events->command.done = virtbuf_events_done;
 	vb->events = events;
@@ -539,6 +558,7 @@ int virtbuf_vq_init(struct virtbuf_device *vb)
 err_wq:
 	destroy_workqueue(vb->wq);
 err_events:
+	kvfree(events->answer);
 	kfree(events);
 	return ret;
 }
@@ -621,6 +641,7 @@ void virtbuf_vq_quiesce(struct virtbuf_device *vb)
 
 	cancel_work_sync(&vb->completed);
 	cancel_work_sync(&vb->config);
+	cancel_work_sync(&vb->dead);
 	cancel_delayed_work_sync(&vb->watchdog);
 
 	mutex_lock(&vb->vq_lock);
@@ -646,5 +667,6 @@ void virtbuf_vq_fini(struct virtbuf_device *vb)
 {
 	virtbuf_vq_release(vb);
 	destroy_workqueue(vb->wq);
+	kvfree(vb->events->answer);
 	kfree(vb->events);
 }

@@ -29,11 +29,11 @@ static bool virtbuf_holds(const struct virtbuf_wait *wait)
 
 	switch (wait->item.condition) {
 	case DRM_VIRTBUF_WAIT_RELEASED:
-		/* An update that failed is read by nobody, nor is a freed one */
-		return buffer->state == VIRTBUF_FREED ||
-		       buffer->released >= min(value, buffer->last_serial);
+		return buffer->released >= value;
 	case DRM_VIRTBUF_WAIT_FREED:
 		return buffer->state == VIRTBUF_FREED;
+	case DRM_VIRTBUF_WAIT_WRITTEN:
+		return virtbuf_written_serial(buffer) >= value;
 	default:
 		return buffer->consumers >= value;
 	}
@@ -100,8 +100,9 @@ static int virtbuf_get_wait(struct virtbuf_file *file,
 	wait->buffer = virtbuf_buffer_lookup(file, item->buffer);
 	if (!wait->buffer)
 		return -ENOENT;
-	if (item->condition == DRM_VIRTBUF_WAIT_WRITTEN)
-		return -EOPNOTSUPP;
+	if (item->condition == DRM_VIRTBUF_WAIT_WRITTEN &&
+	    !wait->buffer->written)
+		return -EINVAL;
 	return virtbuf_check_wait_item(file->vb, wait->buffer, item);
 }
 
