@@ -18,9 +18,14 @@
 
 #include <linux/dma-buf.h>
 #include <linux/io_uring.h>
+#include "drm.h"
 
 #include "hoards.h"
 #include "taking-back.h"
+
+/* Of all DRM devices */
+#define FIRST_RENDER_NODE   128
+#define LAST_RENDER_NODE    191
 
 /* Linux 6.8; its number in older headers */
 #define OP_FIXED_FD_INSTALL 54
@@ -34,6 +39,7 @@ const char *const hoard_names[HOARD_KINDS] = {
     [HOARD_FORKED] = "forked",
     [HOARD_IO_URING] = "io_uring",
     [HOARD_EPOLL] = "epoll",
+    [HOARD_IMPORTED] = "imported",
     [HOARD_RENAMED] = "renamed",
     [HOARD_STOPPED] = "stopped",
     [HOARD_KILLED] = "killed",
@@ -196,6 +202,82 @@ static bool poll_it(struct hoard *hoard)
     return true;
 }
 
+static int open_vgem(void)
+{
+    char path[32], name[8] = "";
+    struct drm_version version = { .name = name };
+
+    for (int node = FIRST_RENDER_NODE; node <= LAST_RENDER_NODE; node++) {
+        int fd;
+
+        snprintf(path, sizeof(path), "/dev/dri/renderD%d", node);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0) {
+            continue;
+        }
+        version.name_len = sizeof(name) - 1;
+        if (ioctl(fd, DRM_IOCTL_VERSION, &version) == 0 &&
+            strcmp(name, "vgem") == 0) {
+            return fd;
+        }
+        close(fd);
+    }
+    return -1;
+}
+
+const char *hoard_obstacle(enum hoard_kind kind)
+{
+    int vgem;
+
+    if (kind != HOARD_IMPORTED) {
+        return NULL;
+    }
+    vgem = open_vgem();
+    if (vgem < 0) {
+        return "the kernel module vgem is not loaded";
+    }
+    close(vgem);
+    return NULL;
+}
+
+static bool is_dmabuf(int fd)
+{
+    struct dma_buf_sync sync = { DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ };
+    bool is = ioctl(fd, DMA_BUF_IOCTL_SYNC, &sync) == 0;
+
+    sync.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ;
+    return is && ioctl(fd, DMA_BUF_IOCTL_SYNC, &sync) == 0;
+}
+
+static bool import(struct hoard *hoard)
+{
+    struct drm_prime_handle prime = { .fd = hoard->fd };
+
+    if (!is_dmabuf(hoard->fd)) {
+        return true;
+    }
+    hoard->other = open_vgem();
+    if (ioctl(hoard->other, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime) < 0) {
+        return failed("DRM_IOCTL_PRIME_FD_TO_HANDLE");
+    }
+    hoard->handle = prime.handle;
+    close_fd(hoard);
+    return true;
+}
+
+static bool export(struct hoard *hoard)
+{
+    struct drm_prime_handle prime = {
+        .handle = hoard->handle, .flags = DRM_CLOEXEC | DRM_RDWR,
+    };
+
+    if (ioctl(hoard->other, DRM_IOCTL_PRIME_HANDLE_TO_FD, &prime) < 0) {
+        return failed("DRM_IOCTL_PRIME_HANDLE_TO_FD");
+    }
+    hoard->fd = prime.fd;
+    return true;
+}
+
 /* Of a dma-buf; a copy has no name */
 static bool forge(struct hoard *hoard)
 {
@@ -224,6 +306,8 @@ bool hoard_keep(struct hoard *hoard, enum hoard_kind kind, int fd,
         return register_file(hoard);
     case HOARD_EPOLL:
         return poll_it(hoard);
+    case HOARD_IMPORTED:
+        return import(hoard);
     case HOARD_RENAMED:
         return map(hoard) && forge(hoard);
     case HOARD_MAPPING:
@@ -246,6 +330,9 @@ bool hoard_open(struct hoard *hoard)
 {
     if (hoard->fd < 0 && !hoard->bytes) {
         if (hoard->kind == HOARD_IO_URING && !install_file(hoard)) {
+            return false;
+        }
+        if (hoard->kind == HOARD_IMPORTED && !export(hoard)) {
             return false;
         }
         if ((hoard->kind == HOARD_PASSED || hoard->kind == HOARD_IN_FLIGHT) &&

@@ -21,6 +21,7 @@ enum hoard_kind {
     HOARD_FORKED,       /* a child has inherited the mapping */
     HOARD_IO_URING,     /* an io_uring has the file */
     HOARD_EPOLL,        /* a duplicate, polled by an epoll set */
+    HOARD_IMPORTED,     /* another driver, vgem, has imported it */
     HOARD_RENAMED,      /* a mapping; fdinfo forged by name and locks */
     HOARD_STOPPED,      /* is stopped with a mapping */
     HOARD_KILLED,       /* is killed with a mapping, some time */
@@ -33,9 +34,13 @@ struct hoard {
     enum hoard_kind kind;
     size_t size;
     int fd;             /* of the dma-buf; or -1 */
-    int other;          /* what keeps it instead: socket, ring; or -1 */
+    int other;          /* what keeps it instead: socket, ring, DRM; or -1 */
+    uint32_t handle;    /* GEM, of @other; 0: none */
     uint8_t *bytes;     /* the mapping; or NULL */
 };
+
+/* Why this machine does not have what it needs; or NULL. A static text. */
+const char *hoard_obstacle(enum hoard_kind kind);
 
 /*
  * Takes over @fd, of @size bytes. Returns false, with a message on standard

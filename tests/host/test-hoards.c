@@ -63,9 +63,17 @@ int main(void)
 
     for (int kind = 0; kind < HOARD_KINDS; kind++) {
         int wanted = kind == HOARD_NOTHING ? NOTHING_SEEN : SECRET_SEEN;
-        bool good = look_in_child(kind, &secret) == wanted &&
-                    look_in_child(kind, &junk) == NOTHING_SEEN &&
-                    look_in_child(kind, NULL) == NOTHING_SEEN;
+        const char *obstacle = hoard_obstacle((enum hoard_kind)kind);
+        bool good;
+
+        if (obstacle) {
+            printf("ok %d - %s # SKIP %s\n", kind + 1, hoard_names[kind],
+                   obstacle);
+            continue;
+        }
+        good = look_in_child(kind, &secret) == wanted &&
+               look_in_child(kind, &junk) == NOTHING_SEEN &&
+               look_in_child(kind, NULL) == NOTHING_SEEN;
 
         failed += !good;
         printf("%sok %d - %s\n", good ? "" : "not ", kind + 1,

@@ -21,7 +21,8 @@ from steps import Step
 # virtio, virtio_pci, virtio_console and udmabuf are built in.
 GUEST_MODULES = ("9p", "9pnet_virtio", "drm_shmem_helper", "vgem",
                  "virtio_gpu")
-HOST_VM_MODULES = ("9p", "9pnet_virtio", "kvm_amd", "vhost_vsock")
+HOST_VM_MODULES = ("9p", "9pnet_virtio", "kvm_amd", "vhost_vsock",
+                   "drm_shmem_helper", "vgem")
 ROOT_PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "make",
                  "busybox-static", "kmod", "perl")
 DRIVER = "drivers/gpu/drm/virtio-buf"
