@@ -19,6 +19,18 @@
  * built or not possible here; ENODEV unplugged; EIO the device has failed;
  * EINTR a signal (restarted by the kernel); ECANCELED a fence of an UPDATE has
  * failed, or of an earlier UPDATE of this buffer, which was dropped.
+ *
+ * PRIME: DRM_IOCTL_PRIME_FD_TO_HANDLE makes a BO of a dma-buf, where there is
+ * DRM_VIRTBUF_FEATURE_IMPORT; one of this device's own is the same BO again.
+ * Another driver's stays attached, and its pages in their place, until the BO
+ * and all buffers with it are gone. It has to be RAM that the device reaches
+ * where it is. Errors: what the exporter says to an attachment without
+ * peer-to-peer; ENXIO it is not RAM, but a device's memory (behind an IOMMU,
+ * where only the device can tell, REGISTER says so); EOPNOTSUPP this machine has
+ * an IOMMU that the device does not use, or would copy the memory to bounce
+ * buffers; EINVAL not whole pages. With drm.debug=0x8 the kernel's log has the
+ * reason. An exporter that maps its memory write-combined, as vgem does, is not
+ * supported on all processors: the host maps it write-back.
  */
 #ifndef _VIRTBUF_DRM_H_
 #define _VIRTBUF_DRM_H_
@@ -216,6 +228,7 @@ struct drm_virtbuf_property {
  * The buffer keeps its BOs; closing their handles afterwards is fine. The pages
  * stay pinned until the host has given them back, whatever becomes of the
  * caller. BUSY (EBUSY): a BO is still PENDING from an earlier registration.
+ * ENXIO: an imported BO turned out not to be RAM.
  */
 struct drm_virtbuf_register {
 	__u64 ranges;

@@ -2,11 +2,12 @@
 /*
  * virtio-buf: buffer objects, guest memory before and while it is shared.
  *
- * Two kinds, one structure. BO_CREATE takes pages in the longest runs that the
- * machine has, because the host describes a buffer by its runs and shmem gives
- * them page by page; they exist as long as the object. Dumb buffers are plain
- * shmem objects, whose pages are pinned while they are part of a buffer. Users
- * map pages by PFN, so that nobody gets references to them.
+ * One structure, and struct virtbuf_bo_ops for what differs. BO_CREATE takes
+ * pages in the longest runs that the machine has, because the host describes a
+ * buffer by its runs and shmem gives them page by page; they exist as long as the
+ * object. Dumb buffers are plain shmem objects, whose pages are pinned while they
+ * are part of a buffer. Users map both by PFN, so that nobody gets references to
+ * pages. virtbuf_import.c and virtbuf_userptr.c have the memory of others.
  */
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
@@ -200,12 +201,95 @@ static const struct drm_gem_object_funcs virtbuf_bo_funcs = {
 	.vm_ops = &virtbuf_bo_vm_ops,
 };
 
+/*
+ * The host writes to the pages behind the DMA API's back, so they must need no
+ * syncing at all.
+ */
+#define VIRTBUF_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
+
+static void virtbuf_bo_unmap_pages(struct virtbuf_device *vb,
+				   struct virtbuf_bo *bo)
+{
+	if (vb->dma_dev)
+		dma_unmap_sgtable(vb->dma_dev, bo->sgt, DMA_BIDIRECTIONAL,
+				  VIRTBUF_DMA_ATTRS);
+	sg_free_table(bo->sgt);
+	kfree(bo->sgt);
+	bo->sgt = NULL;
+}
+
+/* What the device takes where it bypasses the DMA API */
+static void virtbuf_bo_use_physical(struct sg_table *sgt)
+{
+	struct scatterlist *sg;
+	unsigned int i;
+
+	for_each_sgtable_sg(sgt, sg, i) {
+		sg_dma_address(sg) = sg_phys(sg);
+		sg_dma_len(sg) = sg->length;
+	}
+	sgt->nents = sgt->orig_nents;
+}
+
+static int virtbuf_bo_map_pages(struct virtbuf_device *vb,
+				struct virtbuf_bo *bo, struct page **pages)
+{
+	struct scatterlist *sg;
+	struct sg_table *sgt;
+	unsigned int i;
+	int ret;
+
+	sgt = drm_prime_pages_to_sg(vb->drm, pages, virtbuf_bo_page_count(bo));
+	if (IS_ERR(sgt))
+		return PTR_ERR(sgt);
+	if (!vb->dma_dev) {
+		virtbuf_bo_use_physical(sgt);
+		bo->sgt = sgt;
+		return 0;
+	}
+
+	ret = dma_map_sgtable(vb->dma_dev, sgt, DMA_BIDIRECTIONAL,
+			      VIRTBUF_DMA_ATTRS);
+	if (ret) {
+		sg_free_table(sgt);
+		kfree(sgt);
+		return ret;
+	}
+	bo->sgt = sgt;
+	for_each_sgtable_dma_sg(sgt, sg, i) {
+		/* A bounce buffer is not what the user writes to */
+		if (dma_need_sync(vb->dma_dev, sg_dma_address(sg))) {
+			virtbuf_bo_unmap_pages(vb, bo);
+			return -EOPNOTSUPP;
+		}
+	}
+	return 0;
+}
+
+static int virtbuf_pages_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
+{
+	return virtbuf_bo_map_pages(vb, bo, bo->pages);
+}
+
+/* The pages are the object's: they stay as long as there is a reference */
+static void virtbuf_pages_unmap(struct virtbuf_device *vb,
+				struct virtbuf_bo *bo, bool leak)
+{
+	virtbuf_bo_unmap_pages(vb, bo);
+}
+
+/* For objects that have virtbuf_bo.pages from their beginning to their end */
+const struct virtbuf_bo_ops virtbuf_pages_ops = {
+	.map = virtbuf_pages_map,
+	.unmap = virtbuf_pages_unmap,
+};
+
 /**
  * virtbuf_bo_create - allocates zeroed memory in long runs
  * @vb: the device
  * @size: bytes, a multiple of the page size, not 0
  *
- * Returns the object with one reference, the caller's, or an ERR_PTR().
+ * Return: the object with one reference, the caller's, or an ERR_PTR().
  */
 struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
 {
@@ -223,6 +307,7 @@ struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
 		kfree(bo);
 		return ERR_PTR(-ENOMEM);
 	}
+	bo->ops = &virtbuf_pages_ops;
 	bo->shmem.base.funcs = &virtbuf_bo_funcs;
 	drm_gem_private_object_init(vb->drm, &bo->shmem.base, size);
 
@@ -241,12 +326,46 @@ struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size)
 	return bo;
 }
 
+static int virtbuf_shmem_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
+{
+	struct drm_gem_shmem_object *shmem = &bo->shmem;
+	int ret;
+
+	ret = drm_gem_shmem_pin_locked(shmem);
+	if (ret)
+		return ret;
+	/*
+	 * Clean pages lose their contents when they are reclaimed, and neither
+	 * the host nor a mapping by PFN makes them dirty.
+	 */
+	shmem->pages_mark_dirty_on_put = true;
+	ret = virtbuf_bo_map_pages(vb, bo, shmem->pages);
+	if (ret)
+		drm_gem_shmem_unpin_locked(shmem);
+	return ret;
+}
+
+static void virtbuf_shmem_unmap(struct virtbuf_device *vb,
+				struct virtbuf_bo *bo, bool leak)
+{
+	virtbuf_bo_unmap_pages(vb, bo);
+	if (!leak)
+		drm_gem_shmem_unpin_locked(&bo->shmem);
+}
+
+static const struct virtbuf_bo_ops virtbuf_shmem_ops = {
+	.map = virtbuf_shmem_map,
+	.unmap = virtbuf_shmem_unmap,
+};
+
 /**
  * virtbuf_gem_create_object - allocates the structure of a shmem object
  * @drm: the DRM device
  * @size: of the object, in bytes
  *
  * For the shmem helpers, which free it with kfree().
+ *
+ * Return: the object, or an ERR_PTR().
  */
 struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
 						 size_t size)
@@ -254,97 +373,10 @@ struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
 	struct virtbuf_bo *bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
 
 	static_assert(offsetof(struct virtbuf_bo, shmem) == 0);
-	return bo ? &bo->shmem.base : ERR_PTR(-ENOMEM);
-}
-
-/**
- * virtbuf_prime_import_sg_table - refuses the memory of other drivers
- * @drm: the DRM device
- * @attach: to the dma-buf
- * @sgt: its mapping
- *
- * Our own dma-bufs do not come here: they are the same object again.
- */
-struct drm_gem_object *
-virtbuf_prime_import_sg_table(struct drm_device *drm,
-			      struct dma_buf_attachment *attach,
-			      struct sg_table *sgt)
-{
-	return ERR_PTR(-EOPNOTSUPP);
-}
-
-/*
- * The host writes to the pages behind the DMA API's back, so they must need no
- * syncing at all.
- */
-#define VIRTBUF_DMA_ATTRS	DMA_ATTR_SKIP_CPU_SYNC
-
-static void virtbuf_bo_unmap_pages(struct virtbuf_device *vb,
-				   struct virtbuf_bo *bo)
-{
-	if (vb->dma_dev)
-		dma_unmap_sgtable(vb->dma_dev, bo->sgt, DMA_BIDIRECTIONAL,
-				  VIRTBUF_DMA_ATTRS);
-	sg_free_table(bo->sgt);
-	kfree(bo->sgt);
-	bo->sgt = NULL;
-}
-
-static int virtbuf_bo_map_pages(struct virtbuf_device *vb,
-				struct virtbuf_bo *bo)
-{
-	struct scatterlist *sg;
-	struct sg_table *sgt;
-	unsigned int i;
-	int ret;
-
-	sgt = drm_prime_pages_to_sg(vb->drm, bo->pages ?: bo->shmem.pages,
-				    virtbuf_bo_page_count(bo));
-	if (IS_ERR(sgt))
-		return PTR_ERR(sgt);
-	if (vb->dma_dev) {
-		ret = dma_map_sgtable(vb->dma_dev, sgt, DMA_BIDIRECTIONAL,
-				      VIRTBUF_DMA_ATTRS);
-		if (ret) {
-			sg_free_table(sgt);
-			kfree(sgt);
-			return ret;
-		}
-	}
-	bo->sgt = sgt;
-	if (!vb->dma_dev)
-		return 0;
-
-	for_each_sgtable_dma_sg(sgt, sg, i) {
-		/* A bounce buffer is not what the user writes to */
-		if (dma_need_sync(vb->dma_dev, sg_dma_address(sg))) {
-			virtbuf_bo_unmap_pages(vb, bo);
-			return -EOPNOTSUPP;
-		}
-	}
-	return 0;
-}
-
-static int virtbuf_bo_first_map(struct virtbuf_device *vb,
-				struct virtbuf_bo *bo)
-{
-	struct drm_gem_shmem_object *shmem = &bo->shmem;
-	int ret;
-
-	if (!bo->pages) {
-		ret = drm_gem_shmem_pin_locked(shmem);
-		if (ret)
-			return ret;
-		/*
-		 * Clean pages lose their contents when they are reclaimed, and
-		 * neither the host nor a mapping by PFN makes them dirty.
-		 */
-		shmem->pages_mark_dirty_on_put = true;
-	}
-	ret = virtbuf_bo_map_pages(vb, bo);
-	if (ret && !bo->pages)
-		drm_gem_shmem_unpin_locked(shmem);
-	return ret;
+	if (!bo)
+		return ERR_PTR(-ENOMEM);
+	bo->ops = &virtbuf_shmem_ops;
+	return &bo->shmem.base;
 }
 
 /**
@@ -354,6 +386,8 @@ static int virtbuf_bo_first_map(struct virtbuf_device *vb,
  *
  * However often it is called, there is one mapping. Interruptible; undone by
  * virtbuf_bo_unmap().
+ *
+ * Return: 0, or a negative errno.
  */
 int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
 {
@@ -364,7 +398,7 @@ int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo)
 	if (dma_resv_lock_interruptible(resv, NULL))
 		return -ERESTARTSYS;
 	if (!bo->mappings)
-		ret = virtbuf_bo_first_map(vb, bo);
+		ret = bo->ops->map(vb, bo);
 	if (!ret)
 		bo->mappings++;
 	dma_resv_unlock(resv);
@@ -383,10 +417,7 @@ void virtbuf_bo_unmap(struct virtbuf_device *vb, struct virtbuf_bo *bo,
 	struct dma_resv *resv = bo->shmem.base.resv;
 
 	dma_resv_lock(resv, NULL);
-	if (!--bo->mappings) {
-		virtbuf_bo_unmap_pages(vb, bo);
-		if (!bo->pages && !leak)
-			drm_gem_shmem_unpin_locked(&bo->shmem);
-	}
+	if (!--bo->mappings)
+		bo->ops->unmap(vb, bo, leak);
 	dma_resv_unlock(resv);
 }

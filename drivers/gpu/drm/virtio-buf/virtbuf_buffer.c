@@ -344,7 +344,7 @@ static int virtbuf_fill_ranges(struct virtbuf_device *vb,
 	unsigned int i, max = 0, count = 0;
 
 	for (i = 0; i < buffer->part_count; i++)
-		max += virtbuf_part_segments(vb, &buffer->parts[i]);
+		max += buffer->parts[i].bo->sgt->nents;
 	max = min(max, vb->limits.max_ranges);
 	registration->ranges = kvmalloc_array(max,
 					      sizeof(*registration->ranges),
@@ -353,7 +353,7 @@ static int virtbuf_fill_ranges(struct virtbuf_device *vb,
 		return -ENOMEM;
 
 	for (i = 0; i < buffer->part_count; i++)
-		count = virtbuf_ranges_add_part(vb, registration->ranges, count,
+		count = virtbuf_ranges_add_part(registration->ranges, count,
 						max, &buffer->parts[i]);
 	if (count > max)
 		return -E2BIG;

@@ -130,6 +130,7 @@ static const struct drm_driver virtbuf_drm_driver = {
 	.open = virtbuf_open,
 	.postclose = virtbuf_postclose,
 	.gem_create_object = virtbuf_gem_create_object,
+	.gem_prime_import = virtbuf_prime_import,
 	.gem_prime_import_sg_table = virtbuf_prime_import_sg_table,
 	.dumb_create = drm_gem_shmem_dumb_create,
 	.show_fdinfo = virtbuf_show_fdinfo,
@@ -223,6 +224,8 @@ static struct virtbuf_device *virtbuf_create(struct virtio_device *vdev)
 	xa_init(&vb->buffers);
 	init_waitqueue_head(&vb->drained);
 	ida_init(&vb->contexts);
+	mutex_init(&vb->imports_lock);
+	INIT_LIST_HEAD(&vb->imports);
 	virtbuf_quota_init(vb);
 	virtbuf_streams_init(vb);
 
@@ -291,6 +294,7 @@ err_unplug:
 	drm_dev_unplug(vb->drm);
 err_stop:
 	virtbuf_stop(vb);
+	virtbuf_imports_detach(vb);
 	virtbuf_vq_fini(vb);
 err_groups:
 	device_remove_groups(&vdev->dev, virtbuf_groups);
@@ -307,6 +311,7 @@ static void virtbuf_remove(struct virtio_device *vdev)
 	drm_dev_unplug(vb->drm);
 	device_remove_groups(&vdev->dev, virtbuf_groups);
 	virtbuf_stop(vb);
+	virtbuf_imports_detach(vb);
 	virtbuf_vq_fini(vb);
 	drm_dev_put(vb->drm);
 }

@@ -108,18 +108,38 @@ bool virtbuf_text_is_valid(const u8 *text, size_t len);
 
 /* virtbuf_bo.c */
 
+struct virtbuf_bo;
+
+/**
+ * struct virtbuf_bo_ops - what differs from one kind of memory to another
+ * @map: makes sure that the pages stay where they are, and sets virtbuf_bo.sgt;
+ *	for the first of virtbuf_bo.mappings, in a section of drm_dev_enter()
+ * @unmap: undoes it, after the last one; with @leak the pages stay where they are
+ *	for ever, and so does the object
+ *
+ * Called with the reservation lock held.
+ */
+struct virtbuf_bo_ops {
+	int (*map)(struct virtbuf_device *vb, struct virtbuf_bo *bo);
+	void (*unmap)(struct virtbuf_device *vb, struct virtbuf_bo *bo,
+		      bool leak);
+};
+
 /**
  * struct virtbuf_bo - guest memory that can become part of a buffer
  * @shmem: the GEM object. For dumb buffers it also has the pages.
- * @pages: BO_CREATE's pages, owned; NULL for dumb buffers
+ * @ops: by kind
+ * @pages: of the object as long as it exists; NULL for dumb buffers and imports
  * @mappings: parts of buffers; while there are any, the pages are pinned and
  *	mapped once for all of them. Under the reservation lock.
- * @sgt: all pages, with their addresses for the device; while there are @mappings
+ * @sgt: all pages. Its DMA addresses are what the device takes, nothing else in
+ *	it is to be looked at; while there are @mappings
  * @taking_back: buffers with this BO that the host was asked to give back and
  *	has not; under virtbuf_device.lock
  */
 struct virtbuf_bo {
 	struct drm_gem_shmem_object shmem;
+	const struct virtbuf_bo_ops *ops;
 	struct page **pages;
 	unsigned int mappings;
 	struct sg_table *sgt;
@@ -134,14 +154,22 @@ static inline struct virtbuf_bo *to_virtbuf_bo(struct drm_gem_object *obj)
 
 struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
 						 size_t size);
-struct drm_gem_object *
-virtbuf_prime_import_sg_table(struct drm_device *drm,
-			      struct dma_buf_attachment *attach,
-			      struct sg_table *sgt);
+extern const struct virtbuf_bo_ops virtbuf_pages_ops;
 struct virtbuf_bo *virtbuf_bo_create(struct virtbuf_device *vb, size_t size);
 int virtbuf_bo_map(struct virtbuf_device *vb, struct virtbuf_bo *bo);
 void virtbuf_bo_unmap(struct virtbuf_device *vb, struct virtbuf_bo *bo,
 		      bool leak);
+
+/* virtbuf_import.c */
+
+bool virtbuf_can_import(struct virtbuf_device *vb);
+struct drm_gem_object *virtbuf_prime_import(struct drm_device *drm,
+					    struct dma_buf *dma_buf);
+struct drm_gem_object *
+virtbuf_prime_import_sg_table(struct drm_device *drm,
+			      struct dma_buf_attachment *attach,
+			      struct sg_table *sgt);
+void virtbuf_imports_detach(struct virtbuf_device *vb);
 
 /* virtbuf_buffer.c */
 
@@ -315,10 +343,7 @@ void virtbuf_registration_free(struct virtbuf_registration *registration);
 unsigned int virtbuf_ranges_add(struct virtio_buf_range *ranges,
 				unsigned int count, unsigned int max, u64 addr,
 				u64 len);
-unsigned int virtbuf_part_segments(struct virtbuf_device *vb,
-				   const struct virtbuf_part *part);
-unsigned int virtbuf_ranges_add_part(struct virtbuf_device *vb,
-				     struct virtio_buf_range *ranges,
+unsigned int virtbuf_ranges_add_part(struct virtio_buf_range *ranges,
 				     unsigned int count, unsigned int max,
 				     const struct virtbuf_part *part);
 
@@ -484,6 +509,8 @@ int virtbuf_restore(struct virtio_device *vdev);
  * @drained: woken when @buffers, @recalled or the ring may have become empty
  * @contexts: of files
  *
+ * @imports_lock: @imports, and that they are attached; above reservation locks
+ * @imports: attached dma-bufs of other drivers
  *
  * @quota_lock: a leaf, for virtbuf_account.used
  * @account: what all files use
@@ -538,6 +565,8 @@ struct virtbuf_device {
 	wait_queue_head_t drained;
 	struct ida contexts;
 
+	struct mutex imports_lock; /* what follows */
+	struct list_head imports;
 
 	spinlock_t quota_lock; /* virtbuf_account.used */
 	struct virtbuf_account account;

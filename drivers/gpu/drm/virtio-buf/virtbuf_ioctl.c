@@ -107,6 +107,8 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 			      DRM_VIRTBUF_FEATURE_CONSUMERS;
 		if (vb->writers)
 			args->value |= DRM_VIRTBUF_FEATURE_WRITER;
+		if (virtbuf_can_import(vb))
+			args->value |= DRM_VIRTBUF_FEATURE_IMPORT;
 		return 0;
 	case DRM_VIRTBUF_PARAM_CONSUMERS:
 		return virtbuf_read_consumers(vb, &args->value);
@@ -199,8 +201,17 @@ int virtbuf_ioctl_bo_map(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file)
 {
 	struct drm_virtbuf_bo_map *args = data;
+	struct drm_gem_object *obj;
+	bool mappable;
 
 	if (args->flags)
+		return -EINVAL;
+	obj = drm_gem_object_lookup(drm_file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	mappable = obj->funcs->mmap;
+	drm_gem_object_put(obj);
+	if (!mappable)
 		return -EINVAL;
 	return drm_gem_dumb_map_offset(drm_file, drm, args->handle,
 				       &args->offset);

@@ -18,7 +18,7 @@
  * @addr: as the device sees it
  * @len: bytes, not zero
  *
- * Returns how many ranges there are with this one; above @max, the list is not
+ * Return: how many ranges there are with this one; above @max, the list is not
  * complete.
  */
 unsigned int virtbuf_ranges_add(struct virtio_buf_range *ranges,
@@ -42,46 +42,32 @@ unsigned int virtbuf_ranges_add(struct virtio_buf_range *ranges,
 }
 
 /**
- * virtbuf_part_segments - how many ranges a part has at most
- * @vb: the device
- * @part: mapped
- */
-unsigned int virtbuf_part_segments(struct virtbuf_device *vb,
-				   const struct virtbuf_part *part)
-{
-	struct sg_table *sgt = part->bo->sgt;
-
-	return vb->dma_dev ? sgt->nents : sgt->orig_nents;
-}
-
-/**
  * virtbuf_ranges_add_part - as virtbuf_ranges_add(), for all of a part
- * @vb: the device
  * @ranges: the list
  * @count: ranges that were added so far
  * @max: room in @ranges
  * @part: mapped
+ *
+ * Return: as virtbuf_ranges_add().
  */
-unsigned int virtbuf_ranges_add_part(struct virtbuf_device *vb,
-				     struct virtio_buf_range *ranges,
+unsigned int virtbuf_ranges_add_part(struct virtio_buf_range *ranges,
 				     unsigned int count, unsigned int max,
 				     const struct virtbuf_part *part)
 {
-	unsigned int i, segments = virtbuf_part_segments(vb, part);
 	u64 skip = part->offset, left = part->size;
 	struct scatterlist *sg;
+	unsigned int i;
 
-	for_each_sg(part->bo->sgt->sgl, sg, segments, i) {
-		u64 addr = vb->dma_dev ? sg_dma_address(sg) : sg_phys(sg);
-		u64 len = vb->dma_dev ? sg_dma_len(sg) : sg->length;
+	for_each_sgtable_dma_sg(part->bo->sgt, sg, i) {
+		u64 len = sg_dma_len(sg);
 
 		if (skip >= len) {
 			skip -= len;
 			continue;
 		}
 		len = min(len - skip, left);
-		count = virtbuf_ranges_add(ranges, count, max, addr + skip,
-					   len);
+		count = virtbuf_ranges_add(ranges, count, max,
+					   sg_dma_address(sg) + skip, len);
 		skip = 0;
 		left -= len;
 		if (!left)

@@ -56,7 +56,7 @@ static const struct {
 	[VIRTIO_BUF_S_LIMIT] = { -E2BIG, "above a limit" },
 	[VIRTIO_BUF_S_NO_MEMORY] = { -ENOMEM, "host out of memory" },
 	[VIRTIO_BUF_S_BUSY] = { -EBUSY, "busy" },
-	[VIRTIO_BUF_S_NOT_RAM] = { -EOPNOTSUPP, "not RAM" },
+	[VIRTIO_BUF_S_NOT_RAM] = { -ENXIO, "not RAM" },
 	[VIRTIO_BUF_S_NOT_SHAREABLE] = { -EOPNOTSUPP, "not shareable" },
 	[VIRTIO_BUF_S_OVERLAP] = { -EINVAL, "overlap" },
 };
