@@ -131,7 +131,7 @@ struct drm_virtbuf_bo_create {
  * @flags: in, zero
  * @offset: out, for mmap() on the DRM fd
  *
- * Imported BOs are EINVAL: mmap() their dma-buf.
+ * Imported BOs are EINVAL: mmap() their dma-buf. So are those of BO_USERPTR.
  */
 struct drm_virtbuf_bo_map {
 	__u32 handle;
@@ -141,10 +141,26 @@ struct drm_virtbuf_bo_map {
 
 /**
  * struct drm_virtbuf_bo_userptr - makes a BO of the caller's own memory
- * @addr: in, page aligned
- * @size: in, bytes, page multiple
+ * @addr: in, page aligned, mapped for reading and writing
+ * @size: in, bytes, page multiple, not zero
  * @flags: in, zero
  * @handle: out, GEM handle
+ *
+ * For memory that a program cannot have allocated as a BO; importing a udmabuf of
+ * a memfd is better where that is possible.
+ *
+ * The BO has the pages that are mapped now. They stay pinned, and charged to the
+ * caller as locked memory, until the BO and all buffers with it are gone. What
+ * changes the mapping later does not change the BO: after munmap(), mremap() of
+ * something else to there, or MADV_DONTNEED the host goes on seeing the old
+ * pages. After fork() the parent has the pages and the child others. A private
+ * mapping of a file is a copy of the file from now on. When the host loses the
+ * pages, the memory and what is in it stay the program's.
+ *
+ * Anonymous memory, shmem (memfd, tmpfs) and hugetlb. EOPNOTSUPP: any other
+ * mapping, such as files, devices and BOs; EFAULT: not all of it is mapped for
+ * writing; ENOMEM: above RLIMIT_MEMLOCK, without CAP_IPC_LOCK. The BO cannot be
+ * exported (EOPNOTSUPP).
  */
 struct drm_virtbuf_bo_userptr {
 	__u64 addr;

@@ -171,6 +171,11 @@ virtbuf_prime_import_sg_table(struct drm_device *drm,
 			      struct sg_table *sgt);
 void virtbuf_imports_detach(struct virtbuf_device *vb);
 
+/* virtbuf_userptr.c */
+
+int virtbuf_ioctl_bo_userptr(struct drm_device *drm, void *data,
+			     struct drm_file *drm_file);
+
 /* virtbuf_buffer.c */
 
 /**
@@ -374,8 +379,6 @@ int virtbuf_ioctl_bo_create(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file);
 int virtbuf_ioctl_bo_map(struct drm_device *drm, void *data,
 			 struct drm_file *drm_file);
-int virtbuf_ioctl_bo_userptr(struct drm_device *drm, void *data,
-			     struct drm_file *drm_file);
 int virtbuf_ioctl_register(struct drm_device *drm, void *data,
 			   struct drm_file *drm_file);
 int virtbuf_ioctl_unregister(struct drm_device *drm, void *data,

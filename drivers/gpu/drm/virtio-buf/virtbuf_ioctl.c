@@ -101,7 +101,8 @@ int virtbuf_ioctl_getparam(struct drm_device *drm, void *data,
 
 	switch (args->param) {
 	case DRM_VIRTBUF_PARAM_FEATURES:
-		args->value = DRM_VIRTBUF_FEATURE_FENCES |
+		args->value = DRM_VIRTBUF_FEATURE_USERPTR |
+			      DRM_VIRTBUF_FEATURE_FENCES |
 			      DRM_VIRTBUF_FEATURE_POINTS |
 			      DRM_VIRTBUF_FEATURE_EVENTS |
 			      DRM_VIRTBUF_FEATURE_CONSUMERS;
@@ -215,25 +216,6 @@ int virtbuf_ioctl_bo_map(struct drm_device *drm, void *data,
 		return -EINVAL;
 	return drm_gem_dumb_map_offset(drm_file, drm, args->handle,
 				       &args->offset);
-}
-
-/**
- * virtbuf_ioctl_bo_userptr - DRM_IOCTL_VIRTBUF_BO_USERPTR
- * @drm: the DRM device
- * @data: &struct drm_virtbuf_bo_userptr
- * @drm_file: the caller's
- */
-int virtbuf_ioctl_bo_userptr(struct drm_device *drm, void *data,
-			     struct drm_file *drm_file)
-{
-	const struct drm_virtbuf_bo_userptr *args = data;
-
-	if (args->flags || !args->size ||
-	    !PAGE_ALIGNED(args->addr | args->size))
-		return -EINVAL;
-	if (!access_ok(u64_to_user_ptr(args->addr), args->size))
-		return -EFAULT;
-	return -EOPNOTSUPP;
 }
 
 static enum virtbuf_state virtbuf_buffer_state(struct virtbuf_device *vb,
