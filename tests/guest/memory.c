@@ -8,8 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <linux/udmabuf.h>
-
 #include "device.h"
 #include "suites.h"
 
@@ -359,71 +357,6 @@ static void prime_import_own(void)
     close(fd);
 }
 
-static void prime_import_foreign(void)
-{
-    struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC };
-    struct drm_prime_handle args = { 0 };
-    int udmabuf = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
-    uint64_t size = 4 * 4096;
-
-    if (udmabuf < 0) {
-        test_skip("/dev/udmabuf in the guest: %s", errno_name(errno));
-    }
-    create.memfd = (uint32_t)memfd_create("foreign", MFD_CLOEXEC |
-                                          MFD_ALLOW_SEALING);
-    create.size = size;
-    CHECK_OK(ftruncate((int)create.memfd, (off_t)size));
-    CHECK_OK(fcntl((int)create.memfd, F_ADD_SEALS, F_SEAL_SHRINK));
-    args.fd = ioctl(udmabuf, UDMABUF_CREATE, &create);
-    CHECK_OK(args.fd);
-    fd = device_open();
-    if (device_feature(fd, DRM_VIRTBUF_FEATURE_IMPORT)) {
-        uint32_t buffer;
-
-        CHECK_OK(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args));
-        buffer = buffer_register(fd, args.handle, size);
-        buffer_take_back(fd, buffer);
-    } else {
-        CHECK_ERRNO(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args),
-                    EOPNOTSUPP);
-    }
-    close(fd);
-    close(args.fd);
-    close((int)create.memfd);
-    close(udmabuf);
-}
-
-static void prime_import_garbage(void)
-{
-    struct drm_prime_handle args = { .fd = -1 };
-    int fd = device_open(), memfd = memfd_create("no dma-buf", MFD_CLOEXEC);
-
-    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args), EBADF);
-    args.fd = memfd;
-    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args), EINVAL);
-    close(memfd);
-    close(fd);
-}
-
-static void userptr(void)
-{
-    struct drm_virtbuf_bo_userptr args = { .size = 4096 };
-    int fd = device_open();
-    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    CHECK(p != MAP_FAILED);
-    args.addr = PTR(p);
-    if (device_feature(fd, DRM_VIRTBUF_FEATURE_USERPTR)) {
-        CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_USERPTR, &args));
-    } else {
-        CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_USERPTR, &args),
-                    EOPNOTSUPP);
-    }
-    close(fd);
-    munmap(p, 4096);
-}
-
 static void unknown_ioctl(void)
 {
     uint64_t args[16] = { 0 };
@@ -465,9 +398,6 @@ static const struct test tests[] = {
     { "dumb-fragmented", dumb_fragmented, 0 },
     { "prime-export", prime_export, 0 },
     { "prime-import-own", prime_import_own, 0 },
-    { "prime-import-foreign", prime_import_foreign, 0 },
-    { "prime-import-garbage", prime_import_garbage, 0 },
-    { "userptr", userptr, 0 },
 };
 
 const struct suite memory_suite = SUITE("memory", tests);

@@ -6,6 +6,8 @@
 #include "harness.h"
 
 extern const struct suite memory_suite;     /* BO_*, dumb buffers, PRIME */
+extern const struct suite import_suite;     /* PRIME import */
+extern const struct suite userptr_suite;    /* BO_USERPTR */
 extern const struct suite register_suite;   /* REGISTER, UNREGISTER */
 extern const struct suite property_suite;   /* properties */
 extern const struct suite update_suite;     /* UPDATE */

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/dma-heap.h>
+
 #include "device.h"
 #include "suites.h"
 
@@ -77,6 +79,55 @@ static void while_open(void)
     with_unbinding(use_it);
 }
 
+/* Of other drivers, of this program: memory stays where it is, too */
+static void borrow_for_it(void)
+{
+    struct dma_heap_allocation_data heap_args = {
+        .len = 4096,
+        .fd_flags = O_RDWR | O_CLOEXEC,
+    };
+    struct drm_virtbuf_bo_userptr userptr = { .size = 4096 };
+    struct drm_prime_handle import = { 0 };
+    int heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+    int fd = device_open();
+    uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *theirs;
+
+    CHECK(p != MAP_FAILED);
+    CHECK_OK(heap);
+    CHECK_OK(ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &heap_args));
+    import.fd = (int)heap_args.fd;
+    theirs = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, import.fd,
+                  0);
+    CHECK(theirs != MAP_FAILED);
+    CHECK_OK(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &import));
+    buffer_register(fd, import.handle, 4096);
+    userptr.addr = PTR(p);
+    CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_USERPTR, &userptr));
+    buffer_register(fd, userptr.handle, 4096);
+    p[0] = theirs[0] = 1;
+    device_unbind();
+    CHECK_EQ(p[0], 1);
+    CHECK_EQ(theirs[0], 1);
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &import), ENODEV);
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_USERPTR, &userptr), ENODEV);
+    close(fd);
+    CHECK_EQ(p[0], 1);
+    CHECK_EQ(theirs[0], 1);
+    munmap(theirs, 4096);
+    munmap(p, 4096);
+    close(import.fd);
+    close(heap);
+}
+
+static void while_borrowing(void)
+{
+    if (access("/dev/dma_heap/system", R_OK) < 0) {
+        test_skip("/dev/dma_heap/system in the guest: %s", errno_name(errno));
+    }
+    with_unbinding(borrow_for_it);
+}
+
 static void wait_for_it(void)
 {
     int ready[2], status;
@@ -139,6 +190,7 @@ static void again_and_again(void)
 
 static const struct test tests[] = {
     { "while-open", while_open, 0 },
+    { "while-borrowing", while_borrowing, 0 },
     { "while-waiting", while_waiting, 0 },
     { "again-and-again", again_and_again, 0 },
 };

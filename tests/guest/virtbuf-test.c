@@ -53,9 +53,9 @@ int main(int argc, char **argv)
         { 0 },
     };
     const struct suite suites[] = {
-        memory_suite, register_suite, property_suite, update_suite,
-        wait_suite, lifetime_suite, limit_suite, quota_suite,
-        consumer_suite, sleep_suite, unplug_suite,
+        memory_suite, import_suite, userptr_suite, register_suite,
+        property_suite, update_suite, wait_suite, lifetime_suite, limit_suite,
+        quota_suite, consumer_suite, sleep_suite, unplug_suite,
     };
     struct harness_options options = { .time_limit_s = 120 };
     const char *node = NULL, *instance = NULL;

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A consumer of the guest's tests, straight from the protocol's text.
 
-    peer.py --consumer SOCKET APPLICATION   reads every update and releases it
+    peer.py --consumer SOCKET APPLICATION   reads every update and releases it,
+                                            but not if it has CHECKSUM as a
+                                            property and other contents
     peer.py --holder SOCKET APPLICATION     attaches everything, releases
                                             nothing, and answers a REMOVE only
                                             after HOLD seconds
@@ -18,6 +20,7 @@ import socket
 import struct
 import sys
 import time
+import zlib
 
 MAGIC, MAJOR, MINOR = 0x46554256, 1, 0
 HELLO, SUBSCRIBE, DETACH, RELEASE, REMOVED = 1, 2, 4, 5, 6
@@ -25,9 +28,23 @@ ERROR, SUBSCRIBED, ATTACHED, UPDATE, REMOVE, LOST, RESET = (
     64, 67, 68, 70, 72, 73, 74)
 NAME_SIZE = 64
 CREDIT = 256
+# The Adler-32 of an update's payload, in decimal; see tests/guest/content.c
+CHECKSUM = b"virtbuf-test.adler32"
+FRAME = struct.Struct("<QIIQQQQQHHI")
 # Long enough to be seen as pending, shorter than the server's patience, which
 # would end in a disconnection in the middle of the next test.
 HOLD = 1.0
+
+
+def properties(records) -> dict:
+    """Name to value."""
+    found, place = {}, 0
+    while place < len(records):
+        name, _flags, value = struct.unpack_from("<HHI", records, place)
+        text = records[place + 8:place + 8 + name + value]
+        found[text[:name]] = text[name:]
+        place += (8 + name + value + 7) & ~7
+    return found
 
 
 class Peer:
@@ -85,6 +102,21 @@ class Peer:
         if memory is not None:
             memory.close()
 
+    def read(self, memory, frame):
+        """Whether the contents are what the guest says they are."""
+        # One byte of each page, as a reader would touch them.
+        sum(memory[::4096])
+        fields = FRAME.unpack_from(frame)
+        offset, size = fields[3:5]
+        place = FRAME.size + 16 * (fields[8] + fields[9])
+        wanted = properties(frame[place:place + fields[10]]).get(CHECKSUM)
+        if wanted is None:
+            return True
+        seen = zlib.adler32(memory[offset:offset + size])
+        if seen != int(wanted):
+            print(f"the checksum is {seen}, not {int(wanted)}", flush=True)
+        return seen == int(wanted)
+
     def handle(self, kind, body):
         if kind == ATTACHED:
             buffer, size = struct.unpack_from("<QQ", body)
@@ -93,10 +125,10 @@ class Peer:
                                           mmap.PROT_READ)
             os.close(fd)
         elif kind == UPDATE and not self.holder:
-            buffer, _when, serial = struct.unpack_from("<QQQ", body)
-            # One byte of each page, as a reader would touch them.
-            sum(self.maps[buffer][::4096])
-            self.send(RELEASE, struct.pack("<QQ", buffer, serial))
+            buffer, = struct.unpack_from("<Q", body)
+            if self.read(self.maps[buffer], body[16:]):
+                serial, = struct.unpack_from("<Q", body, 16)
+                self.send(RELEASE, struct.pack("<QQ", buffer, serial))
         elif kind == REMOVE:
             buffer, = struct.unpack_from("<Q", body)
             due = time.monotonic() + (HOLD if self.holder else 0)
