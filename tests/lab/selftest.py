@@ -563,6 +563,14 @@ class Qtests(Scratch):
         self.assertEqual({r for r, _ in found.values()}, {"not ok"})
         self.assertIn("not run: 0 seconds are over", found["a/0"][1])
 
+    def test_cases_are_found_in_either_kind_of_list(self):
+        self.assertEqual(tasks.listed_cases("/x/a/one\n/x/b/two\n"),
+                         ["/x/a/one", "/x/b/two"])
+        self.assertEqual(tasks.listed_cases(
+            "TAP version 14\n# random seed: R02\n1..2\n# Start of x tests\n"
+            "# /x/a/one\n# /x/b/two\n# End of x tests\n"),
+                         ["/x/a/one", "/x/b/two"])
+
     def test_long_forms_are_told_to_the_tests(self):
         self.run_stand_in(self.NAMES, [], long=True)
         self.assertEqual((self.folder / "runs").read_text(), "1")

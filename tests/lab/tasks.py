@@ -32,6 +32,7 @@ ARCH = "/x86_64"
 # for; see tests/guest/device.h.
 APPLICATION_CONSUMER = "virtbuf-test"
 APPLICATION_HOLDER = "virtbuf-test-held"
+APPLICATION_WRITER = "virtbuf-test-written"
 
 
 def as_dicts(cases) -> list:
@@ -48,9 +49,15 @@ def qtest_names(qemu, pattern="") -> list:
     """The registered cases of ours, full paths."""
     text = env.output_of([qemu / "qos-test", "-l"], cwd=qemu,
                          env=qtest_env(qemu))
-    return [line for line in text.splitlines()
-            if line.startswith("/") and QTEST_MARK in line
-            and pattern in line]
+    return [name for name in listed_cases(text)
+            if QTEST_MARK in name and pattern in name]
+
+
+def listed_cases(text) -> list:
+    """The paths in what -l of a GLib test prints: lines of their own, or
+    comments where GLib writes TAP without being asked to."""
+    lines = (line.removeprefix("# ") for line in text.splitlines())
+    return [line for line in lines if line.startswith("/")]
 
 
 # Set for the long forms of tests, here and in guests
@@ -308,7 +315,8 @@ def guest_tests(params, folder, watch=None) -> dict:
                         params, socket, APPLICATION_HOLDER))
                 for name, application in (
                         ("consumer", APPLICATION_CONSUMER),
-                        ("holder", APPLICATION_HOLDER)):
+                        ("holder", APPLICATION_HOLDER),
+                        ("writer", APPLICATION_WRITER)):
                     if f"--{name}" in arguments:
                         peers.start(name, [sys.executable, "-B",
                                            HERE / "peer.py", f"--{name}",
