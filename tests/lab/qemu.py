@@ -23,6 +23,8 @@ FIRMWARE = (
     ("/usr/share/qemu", ("kvmvapic.bin", "linuxboot.bin",
                          "linuxboot_dma.bin", "pvh.bin")),
 )
+# VNC does not start without one
+KEYMAP = "pc-bios/keymaps/en-us"
 NAMES = {"qemu": "QEMU", "qemu-asan": "QEMU with sanitizers",
          "qemu-fuzz": "QEMU for fuzzing"}
 DEVICES = "configs/devices/x86_64-softmmu/virtio-buf-lab.mak"
@@ -110,7 +112,7 @@ class Qemu:
                 "--with-devices-x86_64=virtio-buf-lab",
                 "--enable-system", "--enable-kvm", "--enable-tcg",
                 "--enable-virtfs", "--enable-attr", "--enable-fdt=system",
-                "--enable-pixman", "--enable-vhost-user",
+                "--enable-pixman", "--enable-vhost-user", "--enable-vnc",
                 "--disable-docs", "--disable-install-blobs",
                 "--enable-trace-backends=log",
                 "--python=/usr/bin/python3", "--cc=ccache gcc"]
@@ -135,7 +137,7 @@ class Qemu:
 
     def compile_key(self, build) -> str:
         return env.digest(self.configure_key(build),
-                          self.overlay_key(build))
+                          self.overlay_key(build), KEYMAP)
 
     # meson, which Debian 12 has too old
 
@@ -236,6 +238,10 @@ class Qemu:
                 if not (pathlib.Path(where) / name).exists():
                     raise env.SetupError(f"{where}/{name} is missing")
                 os.symlink(f"{where}/{name}", fresh / name)
+        # Where an emulator looks that was not installed
+        data = fresh / "qemu-bundle" / "usr/local/share/qemu"
+        (data / "keymaps").mkdir(parents=True)
+        shutil.copy2(self.src.with_name(build) / KEYMAP, data / "keymaps")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
         self.lab.prune_outputs(build)

@@ -338,13 +338,14 @@ static void register_virtio_buf_display_test(void)
     };
     QOSGraphTestOptions alone = { };
 
-    qos_add_test("display/taken-back", "virtio-buf", test_taken_back, &opts);
-    qos_add_test("display/released", "virtio-buf", test_released, &opts);
-    qos_add_test("display/consumer", "virtio-buf", test_consumer, &opts);
-    qos_add_test("display/query", "virtio-buf", test_query, &opts);
+    qos_add_test("display/taken-back", QVIRTIO_BUF_SCREEN, test_taken_back,
+                 &opts);
+    qos_add_test("display/released", QVIRTIO_BUF_SCREEN, test_released, &opts);
+    qos_add_test("display/consumer", QVIRTIO_BUF_SCREEN, test_consumer, &opts);
+    qos_add_test("display/query", QVIRTIO_BUF_SCREEN, test_query, &opts);
     opts.arg = (void *)" -device virtio-buf-display,id=display1,device=buf0,"
                        "application=test,stream=2";
-    qos_add_test("display/streams", "virtio-buf", test_streams, &opts);
+    qos_add_test("display/streams", QVIRTIO_BUF_SCREEN, test_streams, &opts);
     qos_add_test("display/unplug", QVIRTIO_BUF_ALONE, test_unplug, &alone);
     qos_add_test("display/options", QVIRTIO_BUF_ALONE, test_options, &alone);
 }

@@ -269,9 +269,9 @@ static void register_virtio_buf_picture_test(void)
         .edge.extra_device_opts = QBUF_SCREEN_DEVICE,
     };
 
-    qos_add_test("display/formats", "virtio-buf", test_formats, &opts);
-    qos_add_test("display/wrong", "virtio-buf", test_wrong, &opts);
-    qos_add_test("display/damage", "virtio-buf", test_damage, &opts);
+    qos_add_test("display/formats", QVIRTIO_BUF_SCREEN, test_formats, &opts);
+    qos_add_test("display/wrong", QVIRTIO_BUF_SCREEN, test_wrong, &opts);
+    qos_add_test("display/damage", QVIRTIO_BUF_SCREEN, test_damage, &opts);
 }
 
 libqos_init(register_virtio_buf_picture_test);

@@ -513,6 +513,7 @@ static void *qvirtio_buf_get_driver(QVirtioBuf *b, const char *interface)
     if (!g_strcmp0(interface, "virtio-buf") ||
         !g_strcmp0(interface, QVIRTIO_BUF_WRITER) ||
         !g_strcmp0(interface, QVIRTIO_BUF_PEERS) ||
+        !g_strcmp0(interface, QVIRTIO_BUF_SCREEN) ||
         !g_strcmp0(interface, QVIRTIO_BUF_ALONE)) {
         return b;
     }
@@ -606,6 +607,7 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-device", "virtio-buf");
     qos_node_produces("virtio-buf-device", QVIRTIO_BUF_WRITER);
     qos_node_produces("virtio-buf-device", QVIRTIO_BUF_PEERS);
+    qos_node_produces("virtio-buf-device", QVIRTIO_BUF_SCREEN);
 
     add_qpci_address(&opts, &addr);
     qos_node_create_driver("virtio-buf-pci", qvirtio_buf_pci_create);
@@ -615,6 +617,7 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-pci", "virtio-buf");
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_WRITER);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_PEERS);
+    qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_SCREEN);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_ALONE);
 }
 

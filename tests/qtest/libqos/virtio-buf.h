@@ -51,6 +51,8 @@ typedef struct QVirtioBufDevice {
 #define QVIRTIO_BUF_WRITER "virtio-buf-writer"
 /* Of many consumers, and evil ones: the same, too */
 #define QVIRTIO_BUF_PEERS "virtio-buf-peers"
+/* Of consoles: the same, too */
+#define QVIRTIO_BUF_SCREEN "virtio-buf-screen"
 
 /*
  * For QOSGraphTestOptions.before: shared guest RAM, and a server "s0" at
