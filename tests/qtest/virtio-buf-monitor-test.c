@@ -258,9 +258,9 @@ static void register_virtio_buf_monitor_test(void)
         .edge.extra_device_opts = DEVICE,
     };
 
-    qos_add_test("monitor/info", "virtio-buf", test_info, &opts);
-    qos_add_test("monitor/events", "virtio-buf", test_events, &opts);
-    qos_add_test("monitor/trace", "virtio-buf", test_trace, &opts);
+    qos_add_test("monitor/info", QVIRTIO_BUF_MONITOR, test_info, &opts);
+    qos_add_test("monitor/events", QVIRTIO_BUF_MONITOR, test_events, &opts);
+    qos_add_test("monitor/trace", QVIRTIO_BUF_MONITOR, test_trace, &opts);
 }
 
 libqos_init(register_virtio_buf_monitor_test);

@@ -738,15 +738,16 @@ static void register_virtio_buf_query_test(void)
         .edge.extra_device_opts = DEVICE ",max-buffers=512",
     };
 
-    qos_add_test("query/consumers", "virtio-buf", test_consumers, &opts);
-    qos_add_test("query/queued", "virtio-buf", test_queued, &opts);
-    qos_add_test("query/buffers", "virtio-buf", test_buffers, &opts);
-    qos_add_test("query/states", "virtio-buf", test_states, &opts);
-    qos_add_test("query/writer", "virtio-buf", test_writer, &opts);
-    qos_add_test("query/revocation", "virtio-buf", test_revocation, &opts);
-    qos_add_test("query/commands", "virtio-buf", test_commands, &opts);
-    qos_add_test("query/limits", "virtio-buf", test_limits, &small);
-    qos_add_test("query/pages", "virtio-buf", test_pages, &large);
+    qos_add_test("query/consumers", QVIRTIO_BUF_MONITOR, test_consumers, &opts);
+    qos_add_test("query/queued", QVIRTIO_BUF_MONITOR, test_queued, &opts);
+    qos_add_test("query/buffers", QVIRTIO_BUF_MONITOR, test_buffers, &opts);
+    qos_add_test("query/states", QVIRTIO_BUF_MONITOR, test_states, &opts);
+    qos_add_test("query/writer", QVIRTIO_BUF_MONITOR, test_writer, &opts);
+    qos_add_test("query/revocation", QVIRTIO_BUF_MONITOR,
+                 test_revocation, &opts);
+    qos_add_test("query/commands", QVIRTIO_BUF_MONITOR, test_commands, &opts);
+    qos_add_test("query/limits", QVIRTIO_BUF_MONITOR, test_limits, &small);
+    qos_add_test("query/pages", QVIRTIO_BUF_MONITOR, test_pages, &large);
     qos_add_test("query/devices", QVIRTIO_BUF_ALONE, test_devices, &opts);
     qos_add_test("query/no-device", QVIRTIO_BUF_ALONE, test_no_device, &opts);
 }

@@ -514,6 +514,7 @@ static void *qvirtio_buf_get_driver(QVirtioBuf *b, const char *interface)
         !g_strcmp0(interface, QVIRTIO_BUF_WRITER) ||
         !g_strcmp0(interface, QVIRTIO_BUF_PEERS) ||
         !g_strcmp0(interface, QVIRTIO_BUF_SCREEN) ||
+        !g_strcmp0(interface, QVIRTIO_BUF_MONITOR) ||
         !g_strcmp0(interface, QVIRTIO_BUF_ALONE)) {
         return b;
     }
@@ -608,6 +609,7 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-device", QVIRTIO_BUF_WRITER);
     qos_node_produces("virtio-buf-device", QVIRTIO_BUF_PEERS);
     qos_node_produces("virtio-buf-device", QVIRTIO_BUF_SCREEN);
+    qos_node_produces("virtio-buf-device", QVIRTIO_BUF_MONITOR);
 
     add_qpci_address(&opts, &addr);
     qos_node_create_driver("virtio-buf-pci", qvirtio_buf_pci_create);
@@ -618,6 +620,7 @@ static void virtio_buf_register_nodes(void)
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_WRITER);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_PEERS);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_SCREEN);
+    qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_MONITOR);
     qos_node_produces("virtio-buf-pci", QVIRTIO_BUF_ALONE);
 }
 

@@ -53,6 +53,8 @@ typedef struct QVirtioBufDevice {
 #define QVIRTIO_BUF_PEERS "virtio-buf-peers"
 /* Of consoles: the same, too */
 #define QVIRTIO_BUF_SCREEN "virtio-buf-screen"
+/* Of the management: the same, too */
+#define QVIRTIO_BUF_MONITOR "virtio-buf-monitor"
 
 /*
  * For QOSGraphTestOptions.before: shared guest RAM, and a server "s0" at
