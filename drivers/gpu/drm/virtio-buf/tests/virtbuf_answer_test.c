@@ -91,41 +91,70 @@ static void virtbuf_test_errno(struct kunit *test)
 	}
 }
 
+struct released_case {
+	const char *desc;
+	u64 given, accepted;
+	u64 before, told;
+	u64 after;
+	/* What was given before the update that is in flight; 0: none is */
+	u64 in_flight;
+};
+
+static const struct released_case released_cases[] = {
+	{ "the next one", 5, 5, 0, 3, 3 },
+	{ "all", 5, 5, 3, 5, 5 },
+	{ "never back", 5, 5, 3, 2, 3 },
+	{ "not to nothing", 5, 5, 3, 0, 3 },
+	{ "never above what was given", 5, 5, 3, 6, 5 },
+	{ "never to the end of numbers", 5, 5, 3, U64_MAX, 5 },
+	{ "not the one in flight", 6, 5, 3, 5, 5, 5 },
+	{ "those that failed are read by nobody", 7, 5, 3, 5, 7 },
+	{ "those that failed before one in flight", 9, 5, 3, 5, 8, 8 },
+	{ "what failed waits for what was accepted", 7, 5, 3, 4, 4 },
+};
+
+static void released_desc(const struct released_case *param, char *desc)
+{
+	strscpy(desc, param->desc, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(released, released_cases, released_desc);
+
 static void virtbuf_test_released(struct kunit *test)
 {
+	const struct released_case *param = test->param_value;
 	struct virtbuf_device *vb = kunit_kzalloc(test, sizeof(*vb),
 						  GFP_KERNEL);
 	struct virtbuf_buffer *buffer = kunit_kzalloc(test, sizeof(*buffer),
 						      GFP_KERNEL);
-	static const struct {
-		u64 told, released;
-	} steps[] = {
-		{ 0, 0 }, { 3, 3 },
-		/* never back */
-		{ 2, 3 }, { 0, 3 },
-		/* never above what was given */
-		{ 6, 5 }, { U64_MAX, 5 },
-	};
-	unsigned int i;
+	struct virtbuf_update *update = kunit_kzalloc(test, sizeof(*update),
+						      GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, vb);
 	KUNIT_ASSERT_NOT_NULL(test, buffer);
+	KUNIT_ASSERT_NOT_NULL(test, update);
 	spin_lock_init(&vb->lock);
-	buffer->last_serial = 5;
-
-	for (i = 0; i < ARRAY_SIZE(steps); i++) {
-		spin_lock(&vb->lock);
-		virtbuf_buffer_released(vb, buffer, steps[i].told);
-		spin_unlock(&vb->lock);
-		KUNIT_EXPECT_EQ_MSG(test, buffer->released, steps[i].released,
-				    "told %llu", steps[i].told);
+	INIT_LIST_HEAD(&buffer->updates);
+	INIT_LIST_HEAD(&buffer->points);
+	buffer->state = VIRTBUF_REGISTERED;
+	buffer->given_serial = param->given;
+	buffer->accepted_serial = param->accepted;
+	buffer->released = param->before;
+	if (param->in_flight) {
+		update->previous_serial = param->in_flight;
+		list_add_tail(&update->in_buffer, &buffer->updates);
 	}
+
+	spin_lock(&vb->lock);
+	virtbuf_buffer_released(vb, buffer, param->told);
+	spin_unlock(&vb->lock);
+	KUNIT_EXPECT_EQ(test, buffer->released, param->after);
 }
 
 static struct kunit_case virtbuf_answer_tests[] = {
 	KUNIT_CASE_PARAM(virtbuf_test_answer, answer_gen_params),
 	KUNIT_CASE(virtbuf_test_errno),
-	KUNIT_CASE(virtbuf_test_released),
+	KUNIT_CASE_PARAM(virtbuf_test_released, released_gen_params),
 	{ }
 };
 
