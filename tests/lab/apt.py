@@ -19,14 +19,16 @@ import env
 # the same in Debian 12 and 13.
 PACKAGES = """
     bc bison ccache dpkg-dev ffmpeg flex gcc libattr1-dev libc6-dev
-    libdrm-dev libelf-dev libfdt-dev libglib2.0-dev libpixman-1-dev
+    libc6-dev-i386 libdrm-dev libelf-dev libfdt-dev libglib2.0-dev libpixman-1-dev
     libpng-dev libssl-dev make mmdebstrap ninja-build patch perl pkg-config
     python3-venv qemu-system-data seabios xz-utils zlib1g-dev
 """.split()
 
-# Each Debian that the lab runs on, and what it has beyond those; Debian 12's
-# meson is too old, see qemu.py.
-SUPPORTED = {"bookworm": [], "trixie": ["meson"]}
+# Each Debian that the lab runs on, and what it has beyond those: gcc's own
+# library for 32-bit programs, which gcc-multilib would bring as well, but not
+# beside a cross compiler. Debian 12's meson is too old, see qemu.py.
+SUPPORTED = {"bookworm": ["lib32gcc-12-dev"],
+             "trixie": ["lib32gcc-14-dev", "meson"]}
 
 # For fuzzing: the compiler, and its runtime libraries, which have its version
 CLANG = {"bookworm": ("clang", "libclang-rt-14-dev"),
@@ -132,10 +134,16 @@ def choose_entries(targets, codename):
             next(iter(security), None))
 
 
+# Where newer kernels than Debian 13's are, the nearest first
+NEWER_SUITES = (f"{SUITE}-backports", "sid", "experimental")
+
+
 class PrivateApt:
-    def __init__(self, lab):
-        self.lab = lab
-        self.root = lab.cache / "apt"
+    """Files of Debian 13, or of the suites that are named."""
+
+    def __init__(self, lab, folder="apt", suites=()):
+        self.lab, self.suites = lab, list(suites)
+        self.root = lab.cache / folder
         self.conf = self.root / "apt.conf"
 
     def sources(self) -> dict:
@@ -151,12 +159,12 @@ class PrivateApt:
                 f"found no apt source for Debian's own {code} main; the lab "
                 "copies that entry to fetch Debian 13's packages. Add one to "
                 "/etc/apt/sources.list.d")
-        suites = [SUITE]
-        if code != SUITE:
+        suites = self.suites or [SUITE]
+        if code != SUITE and not self.suites:
             suites.append(f"{code}-backports")
         files = {}
         places = [("debian", plain, suites)]
-        if security:
+        if security and not self.suites:
             places.append(("security", security, [f"{SUITE}-security"]))
         for name, place, names in places:
             entry = entry_at(place)
@@ -176,7 +184,9 @@ class PrivateApt:
                 and ready.read_text().strip() == key):
             return
         if progress:
-            progress.note("package lists of Debian 13", force=True)
+            progress.note("package lists of "
+                          + ", ".join(self.suites or ["Debian 13"]),
+                          force=True)
         shutil.rmtree(self.root / "etc", ignore_errors=True)
         for name in ("etc", "lists/partial", "cache/archives/partial"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -194,6 +204,18 @@ class PrivateApt:
         env.run(["apt-get", "-q", "update"], self.lab.log_path("apt"),
                 env=self.env())
         ready.write_text(key + "\n")
+
+    def newest(self, pattern, progress=None) -> str:
+        """The package whose name fits and that has the highest version in
+        it, such as linux-source-7.3 of linux-source-7.2 and -7.3."""
+        self.prepare(progress)
+        text = env.output_of(["apt-cache", "pkgnames"], env=self.env())
+        names = [n for n in text.split() if re.fullmatch(pattern, n)]
+        if not names:
+            raise env.LabError(f"no package {pattern} in "
+                               f"{', '.join(self.suites)}")
+        return max(names, key=lambda n: [int(x) for x in
+                                         re.findall(r"\d+", n)])
 
     def versions(self, name, source=False) -> list:
         """The versions on offer, the newest first."""

@@ -18,6 +18,7 @@ NEEDS = {
     "qemu-fuzz-source": 0.7,
     "qemu-fuzz-compile": 2.5,
     "root": 1.5,
+    "package": 1.5,
     "linux-source": 1.9,
     "linux-debug-compile": 1.6,
     "media": 0.5,

@@ -24,7 +24,7 @@ GUEST_MODULES = ("9p", "9pnet_virtio", "drm_shmem_helper", "vgem",
 HOST_VM_MODULES = ("9p", "9pnet_virtio", "kvm_amd", "vhost_vsock",
                    "drm_shmem_helper", "vgem")
 ROOT_PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "make",
-                 "busybox-static", "kmod", "perl")
+                 "busybox-static", "kmod", "perl", "dkms", "udev")
 DRIVER = "drivers/gpu/drm/virtio-buf"
 
 
@@ -251,17 +251,37 @@ class Driver:
                  self.build, estimate=0.4)]
 
 
-class DebugKernel:
-    """linux-source-6.12 with our driver in its tree, and all the checks."""
+# From here on linux-debug.config has what only a debug kernel needs.
+DEBUG_PART = "# what looks over its shoulder"
 
-    def __init__(self, lab, apt):
+
+class InTreeKernel:
+    """A linux-source package with our driver in its tree.
+
+    name: of the results, and of the build folder; source: of the folder in
+    src/; package: the source's, as a pattern, the newest of them; debug: with
+    all the checks.
+    """
+
+    def __init__(self, lab, apt, name, source, package, debug=True,
+                 given=None):
         self.lab, self.apt = lab, apt
-        self.src = lab.cache / "src" / "linux"
-        self.build_dir = lab.cache / "build" / "linux-debug"
-        self.config = lab.here / "linux-debug.config"
+        self.name, self.source, self.package = name, source, package
+        self.debug = debug
+        self.src = lab.cache / "src" / source
+        self.build_dir = lab.cache / "build" / name
         self.tree = overlay.Tree(self.src)
-        self.given = os.environ.get("LINUX_SRC")
+        self.given = given
         self.ours = ""
+
+    def config(self) -> str:
+        """The lines of the configuration."""
+        text = (self.lab.here / "linux-debug.config").read_text()
+        if self.debug:
+            return text
+        return "".join(line + "\n" for line in
+                       text[:text.index(DEBUG_PART)].splitlines()
+                       if "KUNIT" not in line)
 
     def source_key(self) -> str:
         if self.given:
@@ -273,13 +293,14 @@ class DebugKernel:
         return pathlib.Path("/usr/bin/gcc").resolve().name
 
     def config_key(self) -> str:
-        return env.digest(self.source_key(), self.config, self.compiler(),
-                          self.lab.codename)
+        return env.digest(self.source_key(), self.config().encode(),
+                          self.compiler(), self.lab.codename)
 
     def refresh(self):
         top = self.lab.top
         self.ours = env.tree_digest(top / "drivers", top / "include" / "uapi",
-                                    top / "patches" / "linux")
+                                    top / "patches" / "linux",
+                                    top / "patches" / "linux-7")
 
     def kernel_key(self) -> str:
         """The image depends on the config; the driver is a module."""
@@ -291,7 +312,7 @@ class DebugKernel:
         return env.digest(self.kernel_key(), self.ours)
 
     def place(self) -> pathlib.Path:
-        return self.lab.output("linux-debug", self.driver_key())
+        return self.lab.output(self.name, self.driver_key())
 
     def fetch_source(self, progress):
         self.lab.folder("src")
@@ -302,16 +323,17 @@ class DebugKernel:
             progress.note(f"copying {self.given}", force=True)
             overlay.copy_tree(pathlib.Path(self.given), self.src)
         else:
-            deb, version = self.apt.fetch("linux-source-6.12", progress)
+            package = self.apt.newest(self.package, progress)
+            deb, version = self.apt.fetch(package, progress)
             progress.note(f"unpacking {version}", force=True)
             overlay.forget(self.src)
-            fresh = self.src.with_name("linux.new")
+            fresh = self.src.with_name(f"{self.source}.new")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             pipeline = ("set -o pipefail; dpkg-deb --fsys-tarfile \"$1\" | "
-                        "tar -xO ./usr/src/linux-source-6.12.tar.xz | "
+                        "tar -xO \"./usr/src/$3.tar.xz\" | "
                         "xz -dc -T0 | tar -x -C \"$2\" --strip-components=1")
-            env.run(["bash", "-c", pipeline, "unpack", deb, fresh],
+            env.run(["bash", "-c", pipeline, "unpack", deb, fresh, package],
                     self.lab.log_path("linux-source"))
             fresh.rename(self.src)
         shutil.rmtree(self.build_dir, ignore_errors=True)
@@ -324,9 +346,16 @@ class DebugKernel:
                 if path.suffix in (".c", ".h")
                 or path.name in ("Makefile", "Kconfig")}
 
+    def patches(self) -> pathlib.Path:
+        """The hook lines: their neighbours change with the major version."""
+        found = re.search(r"^VERSION = (\d+)$",
+                          (self.src / "Makefile").read_text(), re.MULTILINE)
+        own = self.lab.top / f"patches/linux-{found[1]}"
+        return own if own.exists() else self.lab.top / "patches/linux"
+
     def apply_overlay(self):
         self.refresh()
-        patches = sorted((self.lab.top / "patches/linux").glob("*.patch"))
+        patches = sorted(self.patches().glob("*.patch"))
         self.tree.apply(self.overlay_files(), patches,
                         self.lab.log_path("linux-overlay"))
 
@@ -338,18 +367,19 @@ class DebugKernel:
         return self.lab.build_env(
             KBUILD_BUILD_TIMESTAMP="@0", KBUILD_BUILD_USER="virtio-buf",
             KBUILD_BUILD_HOST="lab",
-            KCONFIG_ALLCONFIG=str(self.config))
+            KCONFIG_ALLCONFIG=str(self.build_dir / "lab.config"))
 
     def configure(self):
         """Set the config; olddefconfig would do it without a check."""
         self.build_dir.mkdir(parents=True, exist_ok=True)
-        log = self.lab.log_path("linux-debug-config")
+        (self.build_dir / "lab.config").write_text(self.config())
+        log = self.lab.log_path(f"{self.name}-config")
         env.run(self.make("allnoconfig"), log, append=False,
                 env=self.make_env())
         got = set((self.build_dir / ".config").read_text().splitlines())
         hooked = "virtio-buf" in (
             self.src / "drivers/gpu/drm/Kconfig").read_text()
-        lost = [line for line in self.config.read_text().splitlines()
+        lost = [line for line in self.config().splitlines()
                 if line.startswith("CONFIG_") and line not in got
                 and (hooked or "DRM_VIRTIO_BUF" not in line)]
         if lost:
@@ -361,14 +391,14 @@ class DebugKernel:
         self.configure()
         progress.total = 1950
         env.run(self.make("bzImage"),
-                self.lab.log_path("linux-debug"), append=False,
+                self.lab.log_path(self.name), append=False,
                 on_line=progress.watch, env=self.make_env())
 
     def build_driver(self, progress):
         self.apply_overlay()
         self.configure()
         env.run(self.make("bzImage", "modules"),
-                self.lab.log_path("linux-debug-driver"), append=False,
+                self.lab.log_path(f"{self.name}-driver"), append=False,
                 on_line=progress.watch, env=self.make_env())
         out = self.place()
         fresh = out.with_name(out.name + ".new")
@@ -380,16 +410,30 @@ class DebugKernel:
             shutil.copyfile(module, fresh / module.name)
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
-        self.lab.prune_outputs("linux-debug")
+        self.lab.prune_outputs(self.name)
 
     def source_steps(self) -> list:
-        return [Step("Linux: source", "linux-source", self.source_key,
-                     self.fetch_source, lock="linux", estimate=0.6)]
+        return [Step(f"{self.source.capitalize()}: source",
+                     f"{self.source}-source", self.source_key,
+                     self.fetch_source, lock=self.source, estimate=0.6)]
 
     def steps(self) -> list:
+        what = f"{self.name}: "
         return self.source_steps() + [
-            Step("Debug kernel: compile", "linux-debug-compile",
-                 self.kernel_key, self.compile, lock="linux", estimate=14.0),
-            Step("Debug kernel: driver", "linux-debug-driver",
-                 self.driver_key, self.build_driver, lock="linux",
-                 estimate=0.5)]
+            Step(f"{what}compile", f"{self.name}-compile", self.kernel_key,
+                 self.compile, lock=self.source, estimate=14.0),
+            Step(f"{what}driver", f"{self.name}-driver", self.driver_key,
+                 self.build_driver, lock=self.source, estimate=0.5)]
+
+
+def debug_kernel(lab, apt) -> InTreeKernel:
+    """Debian 13's own source, or $LINUX_SRC, with all the checks."""
+    return InTreeKernel(lab, apt, "linux-debug", "linux",
+                        r"linux-source-6\.12",
+                        given=os.environ.get("LINUX_SRC"))
+
+
+def newest_kernel(lab, apt, debug) -> InTreeKernel:
+    """The newest source that Debian's suites offer."""
+    return InTreeKernel(lab, apt, "linux-new-debug" if debug else "linux-new",
+                        "linux-new", r"linux-source-\d+\.\d+", debug)

@@ -19,6 +19,7 @@ import env
 import fuzz
 import inside
 import kunit
+import package
 import probe
 import report
 import revoke
@@ -63,11 +64,12 @@ class Run:
     def driver_guest(self, limit, accel, kernel="stock") -> dict:
         """The part of a task's parameters that says which guest."""
         stock = self.parts.stock.place()
-        debug = kernel == "debug"
+        in_tree = {"debug": self.parts.debug, "new": self.parts.new,
+                   "new-debug": self.parts.new_debug}.get(kernel)
         return {
             "qemu": str(self.parts.qemu.output()),
-            "kernel": str(self.parts.debug.place() if debug else stock),
-            "driver": str(self.parts.debug.place() if debug
+            "kernel": str(in_tree.place() if in_tree else stock),
+            "driver": str(in_tree.place() if in_tree
                           else self.parts.driver.place()),
             "busybox": str(stock / "busybox"),
             "accel": accel, "limit": limit,
@@ -219,12 +221,12 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
         arguments = ["--consumer", "--holder"]
         if run.pattern(level):
             arguments.append(f"--filter '*{run.pattern(level)}*'")
-        if kernel == "debug":
+        if kernel.endswith("debug"):
             arguments.append("--time-limit 240")
         params.update(program=str(program), programs=[str(program)],
                       arguments=" ".join(arguments),
                       device=SMALL_LIMITS + PATIENT,
-                      boot="loglevel=7" if kernel == "debug" else "")
+                      boot="loglevel=7" if kernel.endswith("debug") else "")
         found.append({"kind": "guest_tests", "params": params,
                       "name": f"{level}-{program.name}"})
     return found
@@ -304,9 +306,19 @@ LEVELS = [
     Level("guest", "the driver, stock kernel",
           ["qemu", "stock", "driver", "host"],
           lambda run, level: run_guest(run, level, "stock", GUEST_LIMIT)),
+    Level("package", "the Debian package: DKMS, the names that udev gives",
+          ["qemu", "stock", "package", "host"], package.run_all),
     Level("guest-debug", "the driver, debug kernel",
           ["qemu", "stock", "linux-debug", "host"],
           lambda run, level: run_guest(run, level, "debug", DEBUG_LIMIT)),
+    Level("guest-new", "the driver, newest kernel of Debian's suites",
+          ["qemu", "stock", "linux-new", "host"],
+          lambda run, level: run_guest(run, level, "new", GUEST_LIMIT),
+          long=True),
+    Level("guest-new-debug", "the driver, the same as a debug kernel",
+          ["qemu", "stock", "linux-new-debug", "host"],
+          lambda run, level: run_guest(run, level, "new-debug", DEBUG_LIMIT),
+          long=True),
     Level("kunit", "the driver's logic, in the debug kernel",
           ["qemu", "stock", "linux-debug"], kunit.run),
     Level("e2e-copy", "frames from guest to host, copied",

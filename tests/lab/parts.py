@@ -2,10 +2,12 @@
 """What can be built, by name: each part's steps and where its result is."""
 
 import static
-from apt import PrivateApt
+from apt import NEWER_SUITES, PrivateApt
 from host import Host
-from kernel import DebugKernel, Driver, Root, StockKernel
+from kernel import (Driver, Root, StockKernel, debug_kernel,
+                    newest_kernel)
 from media import Media
+from package import Package
 from qemu import Qemu
 
 
@@ -17,7 +19,11 @@ class Parts:
         self.root = Root(lab, self.apt)
         self.stock = StockKernel(lab, self.root)
         self.driver = Driver(lab, self.root)
-        self.debug = DebugKernel(lab, self.apt)
+        self.debug = debug_kernel(lab, self.apt)
+        newer = PrivateApt(lab, "apt-newer", NEWER_SUITES)
+        self.new = newest_kernel(lab, newer, debug=False)
+        self.new_debug = newest_kernel(lab, newer, debug=True)
+        self.package = Package(lab, self.root)
         self.host = Host(lab, self.qemu)
         self.media = Media(lab, self.apt)
         # name: (steps, place of the result)
@@ -35,7 +41,10 @@ class Parts:
                           lambda: self.host.folder("host-fuzz")),
             "stock": (self.stock.steps, self.stock.place),
             "driver": (self.driver.steps, self.driver.place),
+            "package": (self.package.steps, self.package.place),
             "linux-debug": (self.debug.steps, self.debug.place),
+            "linux-new": (self.new.steps, self.new.place),
+            "linux-new-debug": (self.new_debug.steps, self.new_debug.place),
             "media": (self.media.steps, lambda: self.media.path),
             "qemu-source": (self.qemu.source_steps, lambda: self.qemu.src),
             "linux-source": (self.debug.source_steps,
@@ -48,12 +57,13 @@ class Parts:
         """What tools/lab build makes when nothing is named, without what
         only tools/lab fuzz and --long need."""
         return ["qemu", "qemu-asan", "host", "host-asan", "stock", "driver",
-                "linux-debug", "media", "qemu-source", "linux-source",
-                "static-tools"]
+                "package", "linux-debug", "media", "qemu-source",
+                "linux-source", "static-tools"]
 
     @classmethod
     def all_names(cls) -> list:
-        return cls.names() + ["qemu-fuzz", "host-fuzz"]
+        return cls.names() + ["qemu-fuzz", "host-fuzz", "linux-new",
+                              "linux-new-debug"]
 
     def steps(self, names) -> list:
         """Each step once, in an order in which they can be done."""

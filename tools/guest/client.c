@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reads who has a virtio-buf device open from the kernel's fdinfo. Processes
- * come and go while this looks: what has gone is left out. Names of programs are
- * theirs to choose; everything else is the kernel's.
+ * come and go while this looks: what has gone is left out. Names of programs
+ * are theirs to choose; everything else is the kernel's.
  */
 #include "client.h"
 

@@ -4,9 +4,9 @@
  *
  * Devices are found in sysfs and who uses them in /proc, so that no device is
  * opened that is not a virtio-buf one. What only the driver knows, limits and
- * how many host programs are connected, takes opening the device's own node, and
- * is left out where that is not allowed. Names of instances and programs are other
- * people's and are printed escaped.
+ * how many host programs are connected, takes opening the device's own node,
+ * and is left out where that is not allowed. Names of instances and programs
+ * are other people's and are printed escaped.
  */
 #include <errno.h>
 #include <fcntl.h>
