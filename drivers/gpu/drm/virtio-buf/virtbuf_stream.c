@@ -91,16 +91,18 @@ struct virtbuf_stream *virtbuf_stream_get(struct virtbuf_device *vb, u64 id)
 void virtbuf_stream_put(struct virtbuf_stream *stream)
 {
 	struct virtbuf_device *vb;
+	bool last;
 
 	if (!stream)
 		return;
 	vb = stream->vb;
-	if (!refcount_dec_and_lock(&stream->refs, &vb->lock))
-		return;
-	if (stream->id)
+	spin_lock(&vb->lock);
+	last = refcount_dec_and_test(&stream->refs);
+	if (last && stream->id)
 		hash_del(&stream->node);
 	spin_unlock(&vb->lock);
-	kfree(stream);
+	if (last)
+		kfree(stream);
 }
 
 /* In any context. The caller has a reference, so that this drops no last one. */
