@@ -22,6 +22,8 @@
 #define APPLICATION_CONSUMER    "virtbuf-test"
 /* --holder: subscribed, and never releases */
 #define APPLICATION_HOLDER      "virtbuf-test-held"
+/* --writer: attaches to write, see writer.c */
+#define APPLICATION_WRITER      "virtbuf-test-written"
 
 #define BAD_HANDLE              0x7ffffff0u
 /* An address that no process of Linux has mapped */

@@ -266,6 +266,9 @@ static const char *what_is_needed(unsigned int missing)
     if (missing & NEEDS_HOLDER) {
         return "no host program holds buffers (--holder says that one does)";
     }
+    if (missing & NEEDS_WRITER) {
+        return "no host program writes (--writer says that one does)";
+    }
     return "no host program subscribed (--consumer says that one did)";
 }
 
@@ -311,7 +314,19 @@ static void setup(void)
 
 static bool chosen(const char *name, const struct harness_options *options)
 {
-    return !options->filter || fnmatch(options->filter, name, 0) == 0;
+    char globs[512], *state, *glob;
+
+    if (!options->filter) {
+        return true;
+    }
+    snprintf(globs, sizeof(globs), "%s", options->filter);
+    for (glob = strtok_r(globs, ",", &state); glob;
+         glob = strtok_r(NULL, ",", &state)) {
+        if (fnmatch(glob, name, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int harness_run(const struct suite *suites, size_t count,

@@ -17,6 +17,7 @@
 /* What a test needs from the host: the command line says what is there */
 #define NEEDS_CONSUMER  (1 << 0) /* one that reads and releases */
 #define NEEDS_HOLDER    (1 << 1) /* one that never releases */
+#define NEEDS_WRITER    (1 << 2) /* one that writes */
 
 struct test {
     const char *name;
@@ -35,7 +36,7 @@ struct suite {
       .count = sizeof(table) / sizeof((table)[0]) }
 
 struct harness_options {
-    const char *filter;         /* glob on "suite/test"; NULL: all */
+    const char *filter;         /* globs on "suite/test" with commas; or NULL */
     unsigned int provided;      /* NEEDS_* that the host provides */
     unsigned int time_limit_s;
     bool list;

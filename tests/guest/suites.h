@@ -12,6 +12,9 @@ extern const struct suite register_suite;   /* REGISTER, UNREGISTER */
 extern const struct suite property_suite;   /* properties */
 extern const struct suite update_suite;     /* UPDATE */
 extern const struct suite wait_suite;       /* WAIT */
+extern const struct suite sync_suite;       /* fences and release points */
+extern const struct suite event_suite;      /* EVENTS, CONSUMERS */
+extern const struct suite writer_suite;     /* buffers that a consumer writes */
 extern const struct suite lifetime_suite;   /* fork, kill, unload */
 extern const struct suite limit_suite;      /* limits, threads */
 extern const struct suite quota_suite;     /* quotas */

@@ -16,6 +16,7 @@
 #include <linux/dma-heap.h>
 
 #include "device.h"
+#include "gate.h"
 #include "suites.h"
 
 /*
@@ -188,10 +189,87 @@ static void again_and_again(void)
     with_unbinding(leave_it);
 }
 
+/* Events that are not read, and who waits for one */
+static void watch_it(void)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+    uint32_t buffer = buffer_register(fd, bo_create(fd, page), page);
+    struct drm_virtbuf_events events = {
+        .conditions = 1 << DRM_VIRTBUF_WAIT_RELEASED,
+    };
+    struct pollfd pollfd = { .fd = fd };
+    struct drm_virtbuf_event event;
+    uint64_t serial;
+
+    CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_EVENTS, &events));
+    serial = buffer_update(fd, buffer, page);
+    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
+                      PATIENCE_MS));
+    device_unbind();
+    CHECK_EQ(poll(&pollfd, 1, PATIENCE_MS), 1);
+    CHECK(pollfd.revents & POLLHUP);
+    /* what was told before is still there, and then the end */
+    CHECK_EQ(read(fd, &event, sizeof(event)), sizeof(event));
+    CHECK_EQ(event.buffer, buffer);
+    CHECK_EQ(event.released, serial);
+    CHECK_ERRNO(read(fd, &event, sizeof(event)), ENODEV);
+    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_EVENTS, &events), ENODEV);
+    close(fd);
+}
+
+static void while_polling(void)
+{
+    with_unbinding(watch_it);
+}
+
+/* Whoever waits for a release point gets it, though the update was not sent */
+static void queue_it(void)
+{
+    struct gate gate = gate_new();
+    int fd = device_open(), status;
+    uint64_t page = device_page(fd);
+    uint32_t syncobj = syncobj_create(fd);
+    uint32_t buffer = buffer_register(fd, bo_create(fd, page), page);
+    struct drm_virtbuf_fence fence = {
+        .flags = DRM_VIRTBUF_FENCE_SYNC_FILE,
+        .syncobj = (uint32_t)gate.sync_file,
+    };
+    struct drm_virtbuf_update update = update_of(buffer, page);
+    pid_t pid;
+
+    update.in_fences = PTR(&fence);
+    update.in_fence_count = 1;
+    update.release_syncobj = syncobj;
+    update.release_point = 1;
+    CHECK_OK(update_do(fd, &update));
+    pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        CHECK_OK(syncobj_wait(fd, syncobj, 1, PATIENCE_MS));
+        _exit(0);
+    }
+    sleep_ms(200);
+    device_unbind();
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    /* nobody is there to hear of it */
+    gate_open(&gate);
+    gate_end(&gate);
+    close(fd);
+}
+
+static void while_queued(void)
+{
+    with_unbinding(queue_it);
+}
+
 static const struct test tests[] = {
     { "while-open", while_open, 0 },
     { "while-borrowing", while_borrowing, 0 },
     { "while-waiting", while_waiting, 0 },
+    { "while-polling", while_polling, 0 },
+    { "while-queued", while_queued, 0 },
     { "again-and-again", again_and_again, 0 },
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtbuf-test: UPDATE. Fields, damage, serials, fences.
+ * virtbuf-test: UPDATE. Fields, damage, serials.
  */
 #include <string.h>
 #include <unistd.h>
@@ -236,73 +236,6 @@ static void an_error_changes_nothing(void)
     fixture_end(&f);
 }
 
-static void in_fences(void)
-{
-    struct fixture f = fixture_new();
-    struct drm_syncobj_create create = {
-        .flags = DRM_SYNCOBJ_CREATE_SIGNALED,
-    };
-    struct drm_virtbuf_fence fence = { 0 };
-    struct drm_virtbuf_update update = update_of(f.buffer, f.size);
-
-    CHECK_OK(ioctl(f.fd, DRM_IOCTL_SYNCOBJ_CREATE, &create));
-    fence.syncobj = create.handle;
-    update.in_fences = PTR(&fence);
-    update.in_fence_count = 1;
-    if (!device_feature(f.fd, DRM_VIRTBUF_FEATURE_FENCES)) {
-        CHECK_ERRNO(update_do(f.fd, &update), EOPNOTSUPP);
-    } else {
-        CHECK_OK(update_do(f.fd, &update));
-        fence.flags = 2;
-        CHECK_ERRNO(update_do(f.fd, &update), EINVAL);
-    }
-    fixture_end(&f);
-}
-
-static void release_points(void)
-{
-    struct fixture f = fixture_new();
-    struct drm_syncobj_create create = { 0 };
-    struct drm_virtbuf_update update = update_of(f.buffer, f.size);
-
-    CHECK_OK(ioctl(f.fd, DRM_IOCTL_SYNCOBJ_CREATE, &create));
-    update.release_syncobj = create.handle;
-    update.release_point = 1;
-    if (!device_feature(f.fd, DRM_VIRTBUF_FEATURE_POINTS)) {
-        CHECK_ERRNO(update_do(f.fd, &update), EOPNOTSUPP);
-    } else {
-        CHECK_OK(update_do(f.fd, &update));
-        update.release_syncobj = BAD_HANDLE;
-        CHECK_ERRNO(update_do(f.fd, &update), ENOENT);
-    }
-    fixture_end(&f);
-}
-
-static void consumers_and_events(void)
-{
-    struct fixture f = fixture_new();
-    struct drm_virtbuf_consumers consumers = {
-        .application = PTR(APPLICATION_ALONE),
-        .application_len = strlen(APPLICATION_ALONE),
-    };
-    struct drm_virtbuf_events events = { .buffer = f.buffer };
-
-    if (device_feature(f.fd, DRM_VIRTBUF_FEATURE_CONSUMERS)) {
-        CHECK_OK(ioctl(f.fd, DRM_IOCTL_VIRTBUF_CONSUMERS, &consumers));
-        CHECK_EQ(consumers.count, 0);
-    } else {
-        CHECK_ERRNO(ioctl(f.fd, DRM_IOCTL_VIRTBUF_CONSUMERS, &consumers),
-                    EOPNOTSUPP);
-    }
-    if (device_feature(f.fd, DRM_VIRTBUF_FEATURE_EVENTS)) {
-        CHECK_OK(ioctl(f.fd, DRM_IOCTL_VIRTBUF_EVENTS, &events));
-    } else {
-        CHECK_ERRNO(ioctl(f.fd, DRM_IOCTL_VIRTBUF_EVENTS, &events),
-                    EOPNOTSUPP);
-    }
-    fixture_end(&f);
-}
-
 static const struct test tests[] = {
     { "serials-rise", serials_rise, 0 },
     { "released-at-once", released_at_once, 0 },
@@ -313,9 +246,6 @@ static const struct test tests[] = {
     { "rects", rects, 0 },
     { "spans", spans, 0 },
     { "an-error-changes-nothing", an_error_changes_nothing, 0 },
-    { "in-fences", in_fences, 0 },
-    { "release-points", release_points, 0 },
-    { "consumers-and-events", consumers_and_events, 0 },
 };
 
 const struct suite update_suite = SUITE("update", tests);

@@ -26,9 +26,13 @@ APPLICATION_CONSUMER "',\n"
 "  --holder           a host program has subscribed to '"
 APPLICATION_HOLDER "',\n"
 "                     attaches its buffers and never releases\n"
+"  --writer           a host program has subscribed to '"
+APPLICATION_WRITER "',\n"
+"                     and writes to its buffers\n"
 "  --device NODE      test this device, /dev/dri/renderD128 for example\n"
 "  --instance NAME    test the device of this name\n"
-"  --filter GLOB      run the tests whose name fits, 'memory/*' for example\n"
+"  --filter GLOBS     run the tests whose name fits: 'memory/*,wait/*' for\n"
+"                     example\n"
 "  --list             list the tests and run none\n"
 "  --time-limit SECS  for one test (default 120)\n"
 "  --self-test        test what runs the tests; needs no device\n"
@@ -43,6 +47,7 @@ int main(int argc, char **argv)
     static const struct option long_options[] = {
         { "consumer", no_argument, NULL, 'c' },
         { "holder", no_argument, NULL, 'o' },
+        { "writer", no_argument, NULL, 'w' },
         { "device", required_argument, NULL, 'd' },
         { "instance", required_argument, NULL, 'i' },
         { "filter", required_argument, NULL, 'f' },
@@ -53,9 +58,10 @@ int main(int argc, char **argv)
         { 0 },
     };
     const struct suite suites[] = {
-        memory_suite, import_suite, userptr_suite, register_suite,
-        property_suite, update_suite, wait_suite, lifetime_suite, limit_suite,
-        quota_suite, consumer_suite, sleep_suite, unplug_suite,
+        memory_suite, import_suite, userptr_suite,
+        register_suite, property_suite, update_suite, wait_suite, sync_suite,
+        event_suite, writer_suite, lifetime_suite, limit_suite, quota_suite,
+        consumer_suite, sleep_suite, unplug_suite,
     };
     struct harness_options options = { .time_limit_s = 120 };
     const char *node = NULL, *instance = NULL;
@@ -69,6 +75,9 @@ int main(int argc, char **argv)
             break;
         case 'o':
             options.provided |= NEEDS_HOLDER;
+            break;
+        case 'w':
+            options.provided |= NEEDS_WRITER;
             break;
         case 'd':
             node = optarg;

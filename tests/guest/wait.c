@@ -306,7 +306,7 @@ static void written_without_writer(void)
 
     fixture_init(&f);
     CHECK_ERRNO(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_WRITTEN, 1, 100),
-                EINVAL, EOPNOTSUPP, ETIME);
+                EINVAL);
     fixture_end(&f);
 }
 

@@ -212,21 +212,35 @@ def tasks_qtest_udmabuf(run, level):
 SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 
 
+# The same tests as a 32-bit program: those that are about the ABI
+COMPAT_PROGRAM = "virtbuf-test-32"
+COMPAT_TESTS = ",".join(f"{suite}/*" for suite in (
+    "memory", "register", "properties", "update", "wait", "sync", "event",
+    "writer"))
+
+
 def guest_tasks(run, level, limit, accel, kernel) -> list:
     found = []
     for program in run.parts.host.programs("tests/guest"):
         if program.name == revoke.PROGRAM:
             continue
         params = run.driver_guest(limit, accel, kernel)
-        arguments = ["--consumer", "--holder"]
+        arguments = ["--consumer", "--holder", "--writer"]
+        compat = program.name == COMPAT_PROGRAM
+        if compat and level != "guest":
+            continue
         if run.pattern(level):
             arguments.append(f"--filter '*{run.pattern(level)}*'")
+        elif compat:
+            arguments.append(f"--filter '{COMPAT_TESTS}'")
         if kernel.endswith("debug"):
             arguments.append("--time-limit 240")
         params.update(program=str(program), programs=[str(program)],
                       arguments=" ".join(arguments),
                       device=SMALL_LIMITS + PATIENT,
                       boot="loglevel=7" if kernel.endswith("debug") else "")
+        if compat:
+            params["part"] = "32-bit"
         found.append({"kind": "guest_tests", "params": params,
                       "name": f"{level}-{program.name}"})
     return found

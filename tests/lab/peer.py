@@ -7,6 +7,8 @@
     peer.py --holder SOCKET APPLICATION     attaches everything, releases
                                             nothing, and answers a REMOVE only
                                             after HOLD seconds
+    peer.py --writer SOCKET APPLICATION     attaches to write, and turns over
+                                            each bit of an update's payload
 
 Uses neither libvirtio-buf nor anything but Python, on purpose: it is a
 second reading of docs/interop/virtio-buf.rst.  Ends when the server does.
@@ -23,14 +25,18 @@ import time
 import zlib
 
 MAGIC, MAJOR, MINOR = 0x46554256, 1, 0
-HELLO, SUBSCRIBE, DETACH, RELEASE, REMOVED = 1, 2, 4, 5, 6
-ERROR, SUBSCRIBED, ATTACHED, UPDATE, REMOVE, LOST, RESET = (
-    64, 67, 68, 70, 72, 73, 74)
+HELLO, SUBSCRIBE, ATTACH, DETACH, RELEASE, REMOVED, WRITTEN = range(1, 8)
+ERROR, BUFFER, SUBSCRIBED, ATTACHED, UPDATE, REMOVE, LOST, RESET = (
+    64, 66, 67, 68, 70, 72, 73, 74)
+# Flags of SUBSCRIBE and ATTACH
+SUBSCRIBE_WRITER, ATTACH_WRITER = 2, 1
 NAME_SIZE = 64
 CREDIT = 256
 # The Adler-32 of an update's payload, in decimal; see tests/guest/content.c
 CHECKSUM = b"virtbuf-test.adler32"
 FRAME = struct.Struct("<QIIQQQQQHHI")
+KEYFRAME, CLOCK_STREAM = 1, 1
+STEP = 1000000          # nanoseconds from frame to frame
 # Long enough to be seen as pending, shorter than the server's patience, which
 # would end in a disconnection in the middle of the next test.
 HOLD = 1.0
@@ -48,8 +54,10 @@ def properties(records) -> dict:
 
 
 class Peer:
-    def __init__(self, path, application, holder):
-        self.holder = holder
+    def __init__(self, path, application, role):
+        self.holder = role == "--holder"
+        self.writer = role == "--writer"
+        self.serials = {}       # of what was written, by buffer
         self.maps = {}
         self.answers = []       # (when, buffer): REMOVED that is due then
         self.fds = []
@@ -57,7 +65,9 @@ class Peer:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(path)
         self.send(HELLO, struct.pack("<IHHQ", MAGIC, MAJOR, MINOR, 0))
-        self.send(SUBSCRIBE, struct.pack("<IIII", 0, CREDIT, 1, 0)
+        self.send(SUBSCRIBE, struct.pack(
+            "<IIII", SUBSCRIBE_WRITER if self.writer else 0,
+            0 if self.writer else CREDIT, 1, 0)
                   + application.encode().ljust(NAME_SIZE, b"\0"))
 
     def send(self, kind, body):
@@ -117,13 +127,36 @@ class Peer:
             print(f"the checksum is {seen}, not {int(wanted)}", flush=True)
         return seen == int(wanted)
 
+    def write(self, buffer, frame):
+        """Turns the payload over and says so; see tests/guest/writer.c"""
+        memory = self.maps[buffer]
+        offset, size = FRAME.unpack_from(frame)[3:5]
+        memory[offset:offset + size] = bytes(
+            byte ^ 0xff for byte in memory[offset:offset + size])
+        serial = self.serials[buffer] = self.serials.get(buffer, 0) + 1
+        title = struct.pack("<HHI", 5, 0, 7) + b"titlewritten\0\0\0\0"
+        self.send(WRITTEN, struct.pack("<Q", buffer) + FRAME.pack(
+            serial, KEYFRAME, CLOCK_STREAM, offset, size, serial * STEP, STEP,
+            time.monotonic_ns(), 1, 1, len(title))
+            + struct.pack("<IIIIQQ", 1, 2, 3, 4, offset, size) + title)
+
     def handle(self, kind, body):
         if kind == ATTACHED:
             buffer, size = struct.unpack_from("<QQ", body)
             fd = self.fds.pop(0)
-            self.maps[buffer] = mmap.mmap(fd, size, mmap.MAP_SHARED,
-                                          mmap.PROT_READ)
+            self.maps[buffer] = mmap.mmap(
+                fd, size, mmap.MAP_SHARED, mmap.PROT_READ
+                | (mmap.PROT_WRITE if self.writer else 0))
             os.close(fd)
+        elif kind == BUFFER and self.writer:
+            buffer, = struct.unpack_from("<Q", body)
+            self.send(ATTACH, struct.pack("<QQII", buffer, 0, ATTACH_WRITER,
+                                          0))
+        elif kind == UPDATE and self.writer:
+            buffer, = struct.unpack_from("<Q", body)
+            serial, = struct.unpack_from("<Q", body, 16)
+            self.write(buffer, body[16:])
+            self.send(RELEASE, struct.pack("<QQ", buffer, serial))
         elif kind == UPDATE and not self.holder:
             buffer, = struct.unpack_from("<Q", body)
             if self.read(self.maps[buffer], body[16:]):
@@ -150,7 +183,7 @@ def main():
     role, path, application = sys.argv[1:]
     while True:
         try:
-            Peer(path, application, role == "--holder").run()
+            Peer(path, application, role).run()
         except OSError as error:
             print(error, flush=True)
         # The server disconnects a holder that misses a deadline: the tests
