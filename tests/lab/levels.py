@@ -19,6 +19,7 @@ import env
 import fuzz
 import inside
 import kunit
+import migrate
 import package
 import probe
 import report
@@ -337,6 +338,8 @@ LEVELS = [
           ["qemu", "stock", "linux-debug"], kunit.run),
     Level("e2e-copy", "frames from guest to host, copied",
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
+    Level("migration", "a guest moves to another QEMU while it plays",
+          ["qemu", "stock", "driver", "host"], migrate.run_level),
     Level("libfuzzer", "every fuzz target of library and device, shortly",
           ["host-fuzz", "qemu-fuzz"], fuzz.short_run, long=True),
     Level("proofs", "what the device relies on in the kernel",

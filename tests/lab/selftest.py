@@ -23,6 +23,7 @@ import kernel
 import kunit
 import levels
 import media
+import migrate
 import overlay
 import report
 import static
@@ -619,6 +620,24 @@ class Frames(Scratch):
             {"buffers": [{"backing": "dma-buf"}, {"backing": "copy"}]}),
             {"udmabuf", "copy"})
         self.assertEqual(demo.backings({}), set())
+
+
+class MovedFrames(Scratch):
+    def test_each_frame_follows_the_one_before(self):
+        played = [b"a", b"b", b"c"]
+        wrong = migrate.order_fault
+        self.assertEqual(wrong(played, [b"b", b"c", b"a", b"b"], 4), "")
+        self.assertIn("3 frames", wrong(played, [b"b", b"c", b"a"], 4))
+        self.assertIn("frame 1 is out of order",
+                      wrong(played, [b"a", b"c", b"a"], 3))
+        self.assertIn("frame 1 is out of order", wrong(played, [b"a"] * 2, 2))
+        self.assertIn("frame 1 is none of those",
+                      wrong(played, [b"a", b"x", b"c"], 3))
+
+    def test_no_two_frames_of_the_clip_are_alike(self):
+        migrate.write_clip(self.folder / "clip.y4m")
+        frames = media.y4m_frames(self.folder / "clip.y4m")
+        self.assertEqual(len(set(frames)), migrate.CLIP_FRAMES)
 
 
 class KernelTools(unittest.TestCase):
