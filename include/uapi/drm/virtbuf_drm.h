@@ -275,9 +275,9 @@ struct drm_virtbuf_register {
  * @buffer: in, buffer handle
  * @state: out, DRM_VIRTBUF_STATE_*
  *
- * FREED: the handle is gone. PENDING: the handle stays, only WAIT with
+ * FREED: the handle is gone. PENDING: the handle stays, only EVENTS, WAIT with
  * DRM_VIRTBUF_WAIT_FREED and UNREGISTER take it, and UNREGISTER tells the state
- * again.
+ * again. Updates that have not been sent are dropped, without an error.
  */
 struct drm_virtbuf_unregister {
 	__u32 buffer;
