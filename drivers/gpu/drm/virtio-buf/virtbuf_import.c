@@ -105,6 +105,8 @@ static const struct virtbuf_bo_ops virtbuf_import_ops = {
  *
  * A dma-buf is mapped for an IOMMU, where there is one: a device that does not use
  * it would take the addresses for something else.
+ *
+ * Return: whether it can.
  */
 bool virtbuf_can_import(struct virtbuf_device *vb)
 {

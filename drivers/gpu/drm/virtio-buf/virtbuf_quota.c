@@ -191,6 +191,8 @@ struct virtbuf_account *virtbuf_account_create(struct virtbuf_device *vb)
 /**
  * virtbuf_account_get - takes a reference
  * @account: a file's
+ *
+ * Return: @account.
  */
 struct virtbuf_account *virtbuf_account_get(struct virtbuf_account *account)
 {
