@@ -202,7 +202,7 @@ def verb_clean(lab):
         env.say(f"{lab.cache}: nothing there")
         return env.EXIT_OK
     names = (["."] if lab.options.all else
-             ["build", "out", "stamps", "log", "run", "media"])
+             ["build", "out", "installed", "stamps", "log", "run", "media"])
     for name in names:
         path = (lab.cache / name).resolve()
         if not path.exists():
