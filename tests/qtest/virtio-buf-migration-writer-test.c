@@ -299,6 +299,7 @@ static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
     QVirtioBuf *b = &booted.buf;
     QBufMemory memory;
     QBufConsumer *c;
+    uint64_t handle;
 
     qvirtio_buf_boot(&booted,
         "-nodefaults -m 256M -machine pc,memory-backend=mem,aux-ram-share=on"
@@ -310,7 +311,9 @@ static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
         " 'arguments': {'mode': 'cpr-transfer'}}");
     c = qbuf_subscribe_none(path(), "test", 8);
     qvirtio_buf_register_ok(b, &buffer, 0x11);
-    qbuf_expect_attached(c, qbuf_expect_buffer(c, buffer.id), &memory);
+    handle = qbuf_expect_buffer(c, buffer.id);
+    qbuf_expect_attached(c, handle, &memory);
+    qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
     refused = fail_cpr_transfer(b->qts);
     /* A copy is nobody's but QEMU's */
     g_assert_cmpint(!strstr(refused, "which excludes cpr-transfer"), ==,
@@ -318,9 +321,9 @@ static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
 
     /* It goes on; and nothing is in the way when nobody has a dma-buf */
     qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
-    qbuf_expect_update(c, memory.buffer, b->last_serial, NULL);
+    qbuf_expect_update(c, handle, b->last_serial, NULL);
     qbuf_memory_clear(&memory);
-    qbuf_detach(c, memory.buffer);
+    qbuf_detach(c, handle);
     qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_CONSUMERS, NULL);
     other = fail_cpr_transfer(b->qts);
     g_assert_null(strstr(other, "virtio-buf"));
