@@ -401,8 +401,9 @@ static int virtbuf_wait_registered(struct virtbuf_file *file,
 		return ret;
 
 	spin_lock(&vb->lock);
-	ret = buffer->state == VIRTBUF_REGISTERING ? vb->error :
-						     buffer->register_error;
+	ret = buffer->register_error;
+	if (!ret && buffer->state != VIRTBUF_REGISTERED)
+		ret = vb->error;
 	spin_unlock(&vb->lock);
 	return ret;
 }
