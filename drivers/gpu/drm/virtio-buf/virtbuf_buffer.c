@@ -13,6 +13,7 @@
  *
  * Answers act on the state of the buffer, never on whoever waits for it.
  */
+#include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
@@ -192,7 +193,9 @@ static void virtbuf_free_parts(struct virtbuf_device *vb,
 		struct virtbuf_bo *bo = buffer->parts[i].bo;
 
 		virtbuf_bo_unmap(vb, bo, leak);
-		if (!leak)
+		if (leak)
+			kmemleak_not_leak(bo);
+		else
 			drm_gem_object_put(&bo->shmem.base);
 	}
 	buffer->part_count = 0;
