@@ -642,6 +642,7 @@ static int start(char **command)
 static int serve(const char *socket, char **command)
 {
     struct wl_display *display = wl_display_create();
+    struct wl_event_source *sources[5];
     struct wl_event_loop *loop;
 
     if (!display) {
@@ -667,12 +668,13 @@ static int serve(const char *socket, char **command)
         return 1;
     }
     loop = wl_display_get_event_loop(display);
-    wl_event_loop_add_fd(loop, device.fd, WL_EVENT_READABLE, on_device,
-                         display);
-    wl_event_loop_add_signal(loop, SIGINT, on_signal, display);
-    wl_event_loop_add_signal(loop, SIGTERM, on_signal, display);
-    wl_event_loop_add_signal(loop, SIGCHLD, on_signal, display);
-    frame_timer = wl_event_loop_add_timer(loop, on_frame, NULL);
+    sources[0] = wl_event_loop_add_fd(loop, device.fd, WL_EVENT_READABLE,
+                                      on_device, display);
+    sources[1] = wl_event_loop_add_signal(loop, SIGINT, on_signal, display);
+    sources[2] = wl_event_loop_add_signal(loop, SIGTERM, on_signal, display);
+    sources[3] = wl_event_loop_add_signal(loop, SIGCHLD, on_signal, display);
+    sources[4] = wl_event_loop_add_timer(loop, on_frame, NULL);
+    frame_timer = sources[4];
     if (!command[0]) {
         printf("WAYLAND_DISPLAY=%s\n", socket);
         fflush(stdout);
@@ -682,6 +684,9 @@ static int serve(const char *socket, char **command)
     }
     wl_display_run(display);
     wl_display_destroy_clients(display);
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        wl_event_source_remove(sources[i]);
+    }
     wl_display_destroy(display);
     return 0;
 }
