@@ -50,7 +50,11 @@ bool shell_create(struct wl_display *display);
 /* A commit without a buffer: the first one asks for a size */
 void shell_commit(struct wl_resource *surface);
 
-/* virtio-buf-wayland.c */
+/* wayland-surface.c */
+bool surfaces_create(struct wl_display *display, struct share_device *device,
+                     bool verbose);
+/* After the clients; also when surfaces_create() has failed */
+void surfaces_destroy(void);
 void surface_set_title(struct wl_resource *surface, const char *title);
 void surfaces_forget_buffer(struct buffer *buffer);
 /* It goes away, or another size of it is to be shared */
