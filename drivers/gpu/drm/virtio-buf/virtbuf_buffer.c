@@ -710,7 +710,11 @@ void virtbuf_buffers_park(struct virtbuf_device *vb)
 		spin_lock(&vb->lock);
 		virtbuf_end_recall(vb, buffer);
 		freed = buffer->state == VIRTBUF_PENDING;
-		buffer->consumers = 0;
+		if (buffer->consumers) {
+			buffer->consumers = 0;
+			virtbuf_event_tell(vb, buffer,
+					   BIT(DRM_VIRTBUF_WAIT_CONSUMERS));
+		}
 		virtbuf_buffer_released(vb, buffer, buffer->accepted_serial);
 		virtbuf_buffer_wake(vb, buffer);
 		spin_unlock(&vb->lock);

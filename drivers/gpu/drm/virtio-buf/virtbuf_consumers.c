@@ -22,28 +22,21 @@
 
 /**
  * struct virtbuf_query - the GET_CONSUMERS command
- * @command: what the queue sees
- * @refs: the ioctl's and the queue's
- * @file: who waits; NULL: nobody. Under virtbuf_device.lock as what follows.
- * @finished: answered
- * @result: VIRTIO_BUF_S_* or VIRTBUF_RESULT_*
+ * @call: what the queue sees
  * @request: read by the device
  * @answer: written by the device, VIRTBUF_ANSWER_SIZE bytes, owned
  */
 struct virtbuf_query {
-	struct virtbuf_command command;
-	refcount_t refs;
-	struct virtbuf_file *file;
-	bool finished;
-	int result;
+	struct virtbuf_call call;
 	struct virtio_buf_get_consumers request;
 	struct virtio_buf_consumers_response *answer;
 };
 
-static void virtbuf_query_put(struct virtbuf_query *query)
+static void virtbuf_query_free(struct virtbuf_call *call)
 {
-	if (!refcount_dec_and_test(&query->refs))
-		return;
+	struct virtbuf_query *query = container_of(call, struct virtbuf_query,
+						   call);
+
 	kvfree(query->answer);
 	kfree(query);
 }
@@ -51,17 +44,8 @@ static void virtbuf_query_put(struct virtbuf_query *query)
 static void virtbuf_query_done(struct virtbuf_device *vb,
 			       struct virtbuf_command *command, int result)
 {
-	struct virtbuf_query *query = container_of(command,
-						   struct virtbuf_query,
-						   command);
-
-	spin_lock(&vb->lock);
-	query->result = result;
-	query->finished = true;
-	if (query->file)
-		wake_up_all(&query->file->wait);
-	spin_unlock(&vb->lock);
-	virtbuf_query_put(query);
+	virtbuf_call_finish(vb, container_of(command, struct virtbuf_call,
+					     command), result);
 }
 
 static struct virtbuf_query *virtbuf_query_create(struct virtbuf_file *file,
@@ -72,34 +56,22 @@ static struct virtbuf_query *virtbuf_query_create(struct virtbuf_file *file,
 	query = kzalloc(sizeof(*query), GFP_KERNEL_ACCOUNT);
 	if (!query)
 		return NULL;
-	refcount_set(&query->refs, 1);
-	query->file = file;
 	query->answer = kvzalloc(VIRTBUF_ANSWER_SIZE, GFP_KERNEL_ACCOUNT);
 	if (!query->answer) {
-		virtbuf_query_put(query);
+		kfree(query);
 		return NULL;
 	}
+	virtbuf_call_init(&query->call, file, virtbuf_query_free);
 	query->request.hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_GET_CONSUMERS);
 	memcpy(query->request.application, application,
 	       sizeof(query->request.application));
-	query->command = (struct virtbuf_command) {
+	query->call.command = (struct virtbuf_command) {
 		.out[0] = { &query->request, sizeof(query->request) },
 		.answer = { query->answer, VIRTBUF_ANSWER_SIZE },
 		.answer_min = sizeof(*query->answer),
 		.done = virtbuf_query_done,
 	};
 	return query;
-}
-
-static bool virtbuf_query_finished(struct virtbuf_device *vb,
-				   struct virtbuf_query *query)
-{
-	bool finished;
-
-	spin_lock(&vb->lock);
-	finished = query->finished;
-	spin_unlock(&vb->lock);
-	return finished;
 }
 
 /* Asks for what comes after consumer @after */
@@ -110,29 +82,12 @@ static int virtbuf_query_send(struct virtbuf_file *file,
 	int ret;
 
 	query->request.after = cpu_to_le64(after);
-	query->finished = false;
-
 	mutex_lock(&vb->vq_lock);
 	ret = virtbuf_error(vb);
-	if (!ret) {
-		refcount_inc(&query->refs);
-		ret = virtbuf_queue(vb, &query->command);
-		if (ret)
-			virtbuf_query_put(query);
-	}
+	if (!ret)
+		ret = virtbuf_call_queue(vb, &query->call);
 	mutex_unlock(&vb->vq_lock);
-	if (ret)
-		return ret;
-
-	ret = wait_event_interruptible(file->wait,
-				       virtbuf_query_finished(vb, query) ||
-				       virtbuf_error(vb));
-	if (ret)
-		return ret;
-	if (!virtbuf_query_finished(vb, query))
-		return virtbuf_error(vb);
-	return query->result == VIRTIO_BUF_S_PENDING ?
-	       -EIO : virtbuf_result_to_errno(query->result);
+	return ret ?: virtbuf_call_wait(&query->call, TASK_INTERRUPTIBLE);
 }
 
 /**
@@ -196,7 +151,7 @@ static int virtbuf_take_answer(struct virtbuf_listing *listing,
 	u32 more = le32_to_cpu(READ_ONCE(answer->more));
 	u32 count = le32_to_cpu(READ_ONCE(answer->count));
 	const u8 *record = (const u8 *)(answer + 1);
-	size_t left = query->command.answer_len - sizeof(*answer);
+	size_t left = query->call.command.answer_len - sizeof(*answer);
 
 	if (more && !count)
 		return -EIO;
@@ -273,10 +228,7 @@ int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
 		if (!ret)
 			ret = virtbuf_take_answer(&listing, query);
 	} while (ret > 0);
-	spin_lock(&file->vb->lock);
-	query->file = NULL;
-	spin_unlock(&file->vb->lock);
-	virtbuf_query_put(query);
+	virtbuf_call_end(&query->call);
 	if (ret)
 		return ret;
 

@@ -13,24 +13,18 @@
 
 /**
  * struct virtbuf_property_change - the SET_PROPERTIES command
- * @command: what the queue sees
- * @refs: the ioctl's and the queue's
+ * @call: what the queue sees
  * @buffer: referenced
  * @change: records of this change, owned
  * @properties: virtbuf_buffer.properties after it, owned
- * @finished: answered; under virtbuf_device.lock, as @error
- * @error: negative errno for the ioctl, or 0
  * @request: read by the device
  * @answer: written by the device
  */
 struct virtbuf_property_change {
-	struct virtbuf_command command;
-	refcount_t refs;
+	struct virtbuf_call call;
 	struct virtbuf_buffer *buffer;
 	struct virtbuf_properties *change;
 	struct virtbuf_properties *properties;
-	bool finished;
-	int error;
 	struct virtio_buf_set_properties request;
 	struct virtbuf_plain_answer answer;
 };
@@ -54,10 +48,11 @@ virtbuf_buffer_set_properties(struct virtbuf_device *vb,
 	return properties;
 }
 
-static void virtbuf_change_put(struct virtbuf_property_change *change)
+static void virtbuf_change_free(struct virtbuf_call *call)
 {
-	if (!refcount_dec_and_test(&change->refs))
-		return;
+	struct virtbuf_property_change *change =
+		container_of(call, struct virtbuf_property_change, call);
+
 	virtbuf_properties_put(change->change);
 	virtbuf_properties_put(change->properties);
 	virtbuf_buffer_put(change->buffer);
@@ -68,7 +63,8 @@ static void virtbuf_change_done(struct virtbuf_device *vb,
 				struct virtbuf_command *command, int result)
 {
 	struct virtbuf_property_change *change =
-		container_of(command, struct virtbuf_property_change, command);
+		container_of(command, struct virtbuf_property_change,
+			     call.command);
 	struct virtbuf_buffer *buffer = change->buffer;
 
 	spin_lock(&vb->lock);
@@ -76,23 +72,9 @@ static void virtbuf_change_done(struct virtbuf_device *vb,
 		change->properties =
 			virtbuf_buffer_set_properties(vb, buffer,
 						      change->properties);
-	change->error = result == VIRTIO_BUF_S_PENDING ?
-			-EIO : virtbuf_result_to_errno(result);
-	change->finished = true;
 	virtbuf_unclaim_locked(vb, buffer, VIRTBUF_BUSY_PROPERTIES);
 	spin_unlock(&vb->lock);
-	virtbuf_change_put(change);
-}
-
-static bool virtbuf_change_finished(struct virtbuf_device *vb,
-				    struct virtbuf_property_change *change)
-{
-	bool finished;
-
-	spin_lock(&vb->lock);
-	finished = change->finished;
-	spin_unlock(&vb->lock);
-	return finished;
+	virtbuf_call_finish(vb, &change->call, result);
 }
 
 static int virtbuf_send_change(struct virtbuf_device *vb,
@@ -106,12 +88,8 @@ static int virtbuf_send_change(struct virtbuf_device *vb,
 	if (!ret && change->buffer->state != VIRTBUF_REGISTERED)
 		ret = -ENOENT;
 	spin_unlock(&vb->lock);
-	if (!ret) {
-		refcount_inc(&change->refs);
-		ret = virtbuf_queue(vb, &change->command);
-		if (ret)
-			virtbuf_change_put(change);
-	}
+	if (!ret)
+		ret = virtbuf_call_queue(vb, &change->call);
 	mutex_unlock(&vb->vq_lock);
 	return ret;
 }
@@ -139,13 +117,7 @@ static int virtbuf_change_properties(struct virtbuf_file *file,
 	if (ret)
 		goto err;
 
-	ret = wait_event_killable(file->wait,
-				  virtbuf_change_finished(vb, change) ||
-				  virtbuf_error(vb));
-	if (ret)
-		return ret;
-	return virtbuf_change_finished(vb, change) ? change->error :
-						     virtbuf_error(vb);
+	return virtbuf_call_wait(&change->call, TASK_KILLABLE);
 
 err:
 	virtbuf_unclaim(vb, buffer, VIRTBUF_BUSY_PROPERTIES);
@@ -188,13 +160,13 @@ int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
 	if (!change)
 		goto err_buffer;
 
-	refcount_set(&change->refs, 1);
+	virtbuf_call_init(&change->call, file, virtbuf_change_free);
 	change->buffer = buffer;
 	change->change = records;
 	change->request.hdr.type = cpu_to_le32(VIRTIO_BUF_CMD_SET_PROPERTIES);
 	change->request.buffer_id = cpu_to_le64(buffer->id);
 	change->request.property_bytes = cpu_to_le32(records->size);
-	change->command = (struct virtbuf_command) {
+	change->call.command = (struct virtbuf_command) {
 		.out[0] = { &change->request, sizeof(change->request) },
 		.out[1] = { records->data, records->size },
 		.answer = { &change->answer,
@@ -203,7 +175,7 @@ int virtbuf_ioctl_set_properties(struct drm_device *drm, void *data,
 		.done = virtbuf_change_done,
 	};
 	ret = virtbuf_change_properties(file, change);
-	virtbuf_change_put(change);
+	virtbuf_call_end(&change->call);
 	return ret;
 
 err_buffer:

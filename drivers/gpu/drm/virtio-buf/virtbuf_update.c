@@ -47,14 +47,14 @@ struct virtbuf_damage {
 };
 
 /**
- * struct virtbuf_frame - what was made of an UPDATE's arguments
+ * struct virtbuf_submission - what was made of an UPDATE's arguments
  * @args: the arguments
  * @damage: copied
  * @change: property records, owned; or NULL
  * @fences: to wait for, owned; or NULL
  * @point: to be signalled, owned; or NULL
  */
-struct virtbuf_frame {
+struct virtbuf_submission {
 	const struct drm_virtbuf_update *args;
 	struct virtbuf_damage damage;
 	struct virtbuf_properties *change;
@@ -162,9 +162,9 @@ static void virtbuf_fill_update(struct virtbuf_update *update,
 	};
 }
 
-/* Takes from @frame what the update owns. Returns NULL without memory. */
+/* Takes from @sub what the update owns. Returns NULL without memory. */
 static struct virtbuf_update *virtbuf_update_create(struct virtbuf_buffer *buffer,
-						    struct virtbuf_frame *frame,
+						    struct virtbuf_submission *sub,
 						    bool now)
 {
 	struct virtbuf_update *update = &buffer->update;
@@ -175,14 +175,14 @@ static struct virtbuf_update *virtbuf_update_create(struct virtbuf_buffer *buffe
 			return NULL;
 		virtbuf_update_init(update, buffer);
 	}
-	update->change = frame->change;
-	update->fences = frame->fences;
+	update->change = sub->change;
+	update->fences = sub->fences;
 	update->deadline = jiffies + virtbuf_fences_timeout();
-	virtbuf_fill_update(update, frame->args, &frame->damage);
+	virtbuf_fill_update(update, sub->args, &sub->damage);
 	return update;
 }
 
-/* What virtbuf_update_create() took is the frame's again */
+/* What virtbuf_update_create() took is the submission's again */
 static void virtbuf_update_discard(struct virtbuf_buffer *buffer,
 				   struct virtbuf_update *update)
 {
@@ -194,10 +194,10 @@ static void virtbuf_update_discard(struct virtbuf_buffer *buffer,
 		kfree(update);
 }
 
-/* The buffer is claimed, and is not any more after an error or without @now */
+/* The buffer is claimed for it */
 static int virtbuf_update_try(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer,
-			      struct virtbuf_frame *frame, bool now,
+			      struct virtbuf_submission *sub, bool now,
 			      u64 *serial)
 {
 	struct virtbuf_properties *properties = NULL;
@@ -205,14 +205,14 @@ static int virtbuf_update_try(struct virtbuf_device *vb,
 	int ret;
 
 	/* A queued one is applied when it is sent; its bounds are checked now */
-	if (frame->change) {
+	if (sub->change) {
 		properties = virtbuf_properties_apply(&vb->limits,
 						      buffer->properties,
-						      frame->change);
+						      sub->change);
 		if (IS_ERR(properties))
 			return PTR_ERR(properties);
 	}
-	update = virtbuf_update_create(buffer, frame, now);
+	update = virtbuf_update_create(buffer, sub, now);
 	if (!update) {
 		virtbuf_properties_put(properties);
 		return -ENOMEM;
@@ -222,25 +222,25 @@ static int virtbuf_update_try(struct virtbuf_device *vb,
 	else
 		virtbuf_properties_put(properties);
 
-	ret = virtbuf_update_submit(vb, update, frame->point, serial);
+	ret = virtbuf_update_submit(vb, update, sub->point, serial);
 	if (ret) {
 		virtbuf_update_discard(buffer, update);
 		return ret;
 	}
-	frame->change = NULL;
-	frame->fences = NULL;
-	frame->point = NULL;
+	sub->change = NULL;
+	sub->fences = NULL;
+	sub->point = NULL;
 	return 0;
 }
 
 static int virtbuf_update_buffer(struct virtbuf_file *file,
 				 struct virtbuf_buffer *buffer,
-				 struct virtbuf_frame *frame, u64 *serial)
+				 struct virtbuf_submission *sub, u64 *serial)
 {
 	unsigned int claim = VIRTBUF_BUSY_UPDATE |
-			     (frame->change ? VIRTBUF_BUSY_PROPERTIES : 0);
+			     (sub->change ? VIRTBUF_BUSY_PROPERTIES : 0);
 	struct virtbuf_device *vb = file->vb;
-	bool now = !frame->fences;
+	bool now = !sub->fences;
 	int ret;
 
 	ret = virtbuf_claim(file, buffer, claim);
@@ -248,10 +248,10 @@ static int virtbuf_update_buffer(struct virtbuf_file *file,
 		return ret;
 	ret = virtbuf_buffer_take_error(vb, buffer);
 	if (!ret)
-		ret = virtbuf_update_try(vb, buffer, frame, now, serial);
+		ret = virtbuf_update_try(vb, buffer, sub, now, serial);
 	if (ret == -EAGAIN) {
 		now = false;
-		ret = virtbuf_update_try(vb, buffer, frame, now, serial);
+		ret = virtbuf_update_try(vb, buffer, sub, now, serial);
 	}
 	/* The answer gives the claim back, if one will come */
 	if (ret || !now)
@@ -263,18 +263,18 @@ static int virtbuf_update_buffer(struct virtbuf_file *file,
 static int virtbuf_get_fences(struct virtbuf_file *file,
 			      struct drm_file *drm_file,
 			      struct virtbuf_buffer *buffer,
-			      struct virtbuf_frame *frame)
+			      struct virtbuf_submission *sub)
 {
 	struct virtbuf_fences *fences;
 	int ret;
 
-	fences = virtbuf_fences_collect(file, drm_file, frame->args, buffer);
+	fences = virtbuf_fences_collect(file, drm_file, sub->args, buffer);
 	if (IS_ERR_OR_NULL(fences))
 		return PTR_ERR_OR_ZERO(fences);
-	if (!(frame->args->flags & DRM_VIRTBUF_UPDATE_WAIT_FENCES)) {
+	if (!(sub->args->flags & DRM_VIRTBUF_UPDATE_WAIT_FENCES)) {
 		virtbuf_fences_arm(fences, virtbuf_stream_fences_signalled,
 				   buffer->stream);
-		frame->fences = fences;
+		sub->fences = fences;
 		return 0;
 	}
 	ret = virtbuf_fences_wait(file, fences);
@@ -283,25 +283,25 @@ static int virtbuf_get_fences(struct virtbuf_file *file,
 }
 
 /* All that can be said of the arguments before the device is asked */
-static int virtbuf_get_frame(struct virtbuf_file *file,
-			     struct drm_file *drm_file,
-			     struct virtbuf_buffer *buffer,
-			     struct virtbuf_frame *frame)
+static int virtbuf_prepare(struct virtbuf_file *file,
+			   struct drm_file *drm_file,
+			   struct virtbuf_buffer *buffer,
+			   struct virtbuf_submission *sub)
 {
-	const struct drm_virtbuf_update *args = frame->args;
+	const struct drm_virtbuf_update *args = sub->args;
 	struct virtbuf_point *point;
 	int ret;
 
-	ret = virtbuf_check_bounds(buffer, args, &frame->damage);
+	ret = virtbuf_check_bounds(buffer, args, &sub->damage);
 	if (ret)
 		return ret;
 	if (args->release_syncobj) {
 		point = virtbuf_point_create(file->vb, drm_file, args);
 		if (IS_ERR(point))
 			return PTR_ERR(point);
-		frame->point = point;
+		sub->point = point;
 	}
-	return virtbuf_get_fences(file, drm_file, buffer, frame);
+	return virtbuf_get_fences(file, drm_file, buffer, sub);
 }
 
 /**
@@ -317,40 +317,40 @@ int virtbuf_ioctl_update(struct drm_device *drm, void *data,
 {
 	struct virtbuf_file *file = drm_file->driver_priv;
 	struct drm_virtbuf_update *args = data;
-	struct virtbuf_frame frame = { .args = args };
+	struct virtbuf_submission sub = { .args = args };
 	struct virtbuf_buffer *buffer;
 	u64 serial;
 	int ret;
 
 	ret = virtbuf_check_update(args);
 	if (!ret)
-		ret = virtbuf_copy_damage(&frame.damage, args);
+		ret = virtbuf_copy_damage(&sub.damage, args);
 	if (ret)
 		return ret;
 	if (args->property_count) {
-		frame.change = virtbuf_properties_from_user(&file->vb->limits,
-							    args->properties,
-							    args->property_count,
-							    args->property_stride,
-							    true);
-		if (IS_ERR(frame.change))
-			return PTR_ERR(frame.change);
+		sub.change = virtbuf_properties_from_user(&file->vb->limits,
+							  args->properties,
+							  args->property_count,
+							  args->property_stride,
+							  true);
+		if (IS_ERR(sub.change))
+			return PTR_ERR(sub.change);
 	}
 
 	ret = -ENOENT;
 	buffer = virtbuf_buffer_lookup(file, args->buffer);
 	if (!buffer)
 		goto out;
-	ret = virtbuf_get_frame(file, drm_file, buffer, &frame);
+	ret = virtbuf_prepare(file, drm_file, buffer, &sub);
 	if (!ret)
-		ret = virtbuf_update_buffer(file, buffer, &frame, &serial);
+		ret = virtbuf_update_buffer(file, buffer, &sub, &serial);
 	if (!ret)
 		args->serial = serial;
 	/* Before the buffer: callbacks use its stream */
-	virtbuf_fences_free(frame.fences);
+	virtbuf_fences_free(sub.fences);
 	virtbuf_buffer_put(buffer);
 out:
-	virtbuf_point_free(file->vb, frame.point);
-	virtbuf_properties_put(frame.change);
+	virtbuf_point_free(file->vb, sub.point);
+	virtbuf_properties_put(sub.change);
 	return ret;
 }

@@ -6,10 +6,12 @@
 #define VIRTBUF_VQ_H
 
 #include <linux/list.h>
+#include <linux/refcount.h>
 #include <linux/types.h>
 #include <linux/virtio_buf.h>
 
 struct virtbuf_device;
+struct virtbuf_file;
 
 /* A command's result where the device gave no (usable) status */
 #define VIRTBUF_RESULT_LOST	(-ECANCELED) /* it will never be answered */
@@ -75,5 +77,34 @@ int virtbuf_result_to_errno(int result);
 int virtbuf_result(struct virtbuf_device *vb,
 		   const struct virtbuf_command *command);
 #endif
+
+/* virtbuf_call.c */
+
+/**
+ * struct virtbuf_call - a command that an ioctl waits for
+ * @command: what the queue sees; its done() ends in virtbuf_call_finish()
+ * @refs: the ioctl's and the queue's
+ * @free: called when nobody has it any more
+ * @file: whose ioctl waits; NULL: not any more. Under virtbuf_device.lock, as
+ *	what follows.
+ * @finished: answered
+ * @result: VIRTIO_BUF_S_* or VIRTBUF_RESULT_*
+ */
+struct virtbuf_call {
+	struct virtbuf_command command;
+	refcount_t refs;
+	void (*free)(struct virtbuf_call *call);
+	struct virtbuf_file *file;
+	bool finished;
+	int result;
+};
+
+void virtbuf_call_init(struct virtbuf_call *call, struct virtbuf_file *file,
+		       void (*free)(struct virtbuf_call *call));
+int virtbuf_call_queue(struct virtbuf_device *vb, struct virtbuf_call *call);
+void virtbuf_call_finish(struct virtbuf_device *vb, struct virtbuf_call *call,
+			 int result);
+int virtbuf_call_wait(struct virtbuf_call *call, unsigned int state);
+void virtbuf_call_end(struct virtbuf_call *call);
 
 #endif /* VIRTBUF_VQ_H */
