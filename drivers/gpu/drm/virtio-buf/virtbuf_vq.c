@@ -588,14 +588,11 @@ void virtbuf_vq_hold(struct virtbuf_device *vb)
 	mutex_unlock(&vb->vq_lock);
 }
 
+/* A condition to wait for, so without vq_lock, which may sleep */
 static bool virtbuf_vq_is_idle(struct virtbuf_device *vb)
 {
-	bool idle;
-
-	mutex_lock(&vb->vq_lock);
-	idle = !vb->open || (!vb->in_flight && list_empty(&vb->backlog));
-	mutex_unlock(&vb->vq_lock);
-	return idle;
+	return !READ_ONCE(vb->open) ||
+	       (list_empty_careful(&vb->backlog) && !READ_ONCE(vb->in_flight));
 }
 
 /**
