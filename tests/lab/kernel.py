@@ -231,7 +231,7 @@ class Driver:
                  "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "make",
                  "-C", f"/lib/modules/{self.root.release()}/build",
                  f"-j{self.lab.jobs}", f"M={name}/{DRIVER}",
-                 "CONFIG_DRM_VIRTIO_BUF=m",
+                 "CONFIG_DRM_VIRTIO_BUF=m", "CONFIG_DRM_VIRTIO_BUF_SIM=m",
                  f"KCPPFLAGS=-I{name}/include/uapi", "W=1", "modules"]),
                 self.lab.log_path("driver"), append=False,
                 on_line=progress.watch)
