@@ -97,12 +97,11 @@ void device_unbind(void)
     change_driver("unbind");
 }
 
-void device_bind(void)
+void device_wait(void)
 {
     int64_t give_up = time_in(PATIENCE_MS);
     char message[256];
 
-    change_driver("bind");
     /*
      * The node is made by the kernel, but not at once; under another name as
      * long as a program has the old one open, or maps its memory
@@ -111,6 +110,12 @@ void device_bind(void)
              device_is_there()) && time_in(0) < give_up) {
         sleep_ms(20);
     }
+}
+
+void device_bind(void)
+{
+    change_driver("bind");
+    device_wait();
 }
 
 int device_open(void)

@@ -54,6 +54,8 @@ bool device_is_there(void);
 void device_find_driver(void);
 void device_unbind(void);
 void device_bind(void);
+/* Waits for the render node of a device that has just come */
+void device_wait(void);
 int device_open(void);
 int device_open_card(void);
 

@@ -19,6 +19,9 @@ extern const struct suite lifetime_suite;   /* fork, kill, unload */
 extern const struct suite limit_suite;      /* limits, threads */
 extern const struct suite quota_suite;     /* quotas */
 extern const struct suite sleep_suite;     /* suspend, hibernation */
+extern const struct suite hostile_suite;   /* a device that misbehaves */
+extern const struct suite shortage_suite;  /* allocations fail */
+extern const struct suite fuzz_suite;      /* random calls */
 extern const struct suite unplug_suite;     /* the device goes away */
 extern const struct suite consumer_suite;   /* with a program on the host */
 

@@ -6,8 +6,10 @@
  * pulling the device is. Whatever a test finds, it binds the device again.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -264,6 +266,143 @@ static void while_queued(void)
     with_unbinding(queue_it);
 }
 
+/* Everything may fail from one call to the next, and then with these errors */
+static void work_until_it_goes(int ready)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+
+    CHECK_EQ(write(ready, "", 1), 1);
+    for (;;) {
+        struct drm_virtbuf_bo_create create = { .size = page };
+        struct drm_virtbuf_unregister unregister = { 0 };
+        struct drm_gem_close gem_close = { 0 };
+        struct drm_virtbuf_update update;
+        struct registration reg;
+
+        if (ioctl(fd, DRM_IOCTL_VIRTBUF_BO_CREATE, &create) < 0) {
+            break;
+        }
+        gem_close.handle = create.handle;
+        registration_init(&reg, create.handle, page);
+        if (registration_do(fd, &reg) < 0) {
+            break;
+        }
+        update = update_of(reg.args.buffer, page);
+        unregister.buffer = reg.args.buffer;
+        if (update_do(fd, &update) < 0 ||
+            ioctl(fd, DRM_IOCTL_VIRTBUF_UNREGISTER, &unregister) < 0 ||
+            ioctl(fd, DRM_IOCTL_GEM_CLOSE, &gem_close) < 0) {
+            break;
+        }
+    }
+    if (errno != ENODEV && errno != EIO) {
+        test_fail(__FILE__, __LINE__, "the end is %s", errno_name(errno));
+    }
+    close(fd);
+    _exit(0);
+}
+
+#define WORKERS 3
+
+/* Lets @pull take the device from workers, five times */
+static void pull_under_load(void (*pull)(void), void (*give_back)(void))
+{
+    for (int round = 0; round < 5; round++) {
+        pid_t pids[WORKERS];
+
+        for (int i = 0; i < WORKERS; i++) {
+            int ready[2];
+            char byte;
+
+            CHECK_OK(pipe2(ready, O_CLOEXEC));
+            pids[i] = fork();
+            CHECK_OK(pids[i]);
+            if (pids[i] == 0) {
+                work_until_it_goes(ready[1]);
+            }
+            close(ready[1]);
+            CHECK_EQ(read(ready[0], &byte, 1), 1);
+            close(ready[0]);
+        }
+        sleep_ms(10 + 37 * (unsigned int)round);
+        pull();
+        for (int i = 0; i < WORKERS; i++) {
+            int status;
+
+            CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
+            if (WIFEXITED(status) && WEXITSTATUS(status)) {
+                _exit(1); /* it has said why */
+            }
+            CHECK(WIFEXITED(status));
+        }
+        if (round < 4) {
+            give_back();
+        }
+    }
+}
+
+static void unbind_it_under_load(void)
+{
+    pull_under_load(device_unbind, device_bind);
+}
+
+static void unbound_under_load(void)
+{
+    with_unbinding(unbind_it_under_load);
+}
+
+/* The PCI device goes, as it does when it is unplugged, and is found again */
+static void remove_pci_device(void)
+{
+    char path[128], real[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof(path), "/sys/bus/virtio/devices/%s/../remove",
+             device_virtio());
+    CHECK(realpath(path, real));
+    fd = open(real, O_WRONLY | O_CLOEXEC);
+    CHECK_OK(fd);
+    CHECK_OK(write(fd, "1", 1));
+    close(fd);
+}
+
+static void rescan_pci(void)
+{
+    int fd = open("/sys/bus/pci/rescan", O_WRONLY | O_CLOEXEC);
+
+    CHECK_OK(fd);
+    CHECK_OK(write(fd, "1", 1));
+    close(fd);
+    device_wait();
+}
+
+static void remove_it_under_load(void)
+{
+    pull_under_load(remove_pci_device, rescan_pci);
+}
+
+static void removed_under_load(void)
+{
+    int status;
+    pid_t pid;
+
+    device_find_driver();
+    pid = fork();
+    CHECK_OK(pid);
+    if (pid == 0) {
+        remove_it_under_load();
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    rescan_pci();
+    if (WIFEXITED(status) && WEXITSTATUS(status)) {
+        _exit(1); /* it has said why */
+    }
+    CHECK(WIFEXITED(status));
+    check_nothing_leaked();
+}
+
 static const struct test tests[] = {
     { "while-open", while_open, 0 },
     { "while-borrowing", while_borrowing, 0 },
@@ -271,6 +410,8 @@ static const struct test tests[] = {
     { "while-polling", while_polling, 0 },
     { "while-queued", while_queued, 0 },
     { "again-and-again", again_and_again, 0 },
+    { "unbound-under-load", unbound_under_load, 0 },
+    { "removed-under-load", removed_under_load, 0 },
 };
 
 const struct suite unplug_suite = SUITE("unplug", tests);
