@@ -225,7 +225,9 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
     for program in run.parts.host.programs("tests/guest"):
         if program.name == revoke.PROGRAM:
             continue
-        params = run.driver_guest(limit, accel, kernel)
+        long = run.lab.options.long
+        params = run.driver_guest(limit * (LONG_FACTOR if long else 1),
+                                  accel, kernel)
         arguments = ["--consumer", "--holder", "--writer"]
         compat = program.name == COMPAT_PROGRAM
         if compat and level != "guest":
@@ -234,8 +236,8 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
             arguments.append(f"--filter '*{run.pattern(level)}*'")
         elif compat:
             arguments.append(f"--filter '{COMPAT_TESTS}'")
-        if kernel.endswith("debug"):
-            arguments.append("--time-limit 240")
+        if kernel.endswith("debug") or long:
+            arguments.append(f"--time-limit {2400 if long else 240}")
         params.update(program=str(program), programs=[str(program)],
                       arguments=" ".join(arguments),
                       device=SMALL_LIMITS + PATIENT,
