@@ -35,7 +35,7 @@
 #define MAX_THIEVES     (PATIENT_ROUNDS + 2)
 /* How often a thief looks at what it has while it waits */
 #define LOOK_MS         50
-/* One that is killed is so at any time from attaching to after the deadline */
+/* One that is killed is so at any time from an update to after the deadline */
 #define KILL_MS         150
 /* An emulated machine that emulates another one may stand still */
 #define PATIENCE_MS     60000
@@ -174,6 +174,18 @@ static struct vbuf_buffer *attach_next(struct vbuf *vbuf, uint64_t after)
     return NULL;
 }
 
+/* Who goes before the guest has seen it attached lets the guest wait for it */
+static void wait_for_update(struct vbuf *vbuf)
+{
+    const struct vbuf_event *event;
+    int ret;
+
+    do {
+        ret = vbuf_wait_event(vbuf, -1, &event);
+    } while (ret > 0 && event->type != VBUF_EVENT_UPDATE &&
+             event->type != VBUF_EVENT_DISCONNECTED);
+}
+
 static int steal(enum hoard_kind kind, uint64_t after, unsigned int delay_ms,
                  int orders, int news)
 {
@@ -210,6 +222,7 @@ static int steal(enum hoard_kind kind, uint64_t after, unsigned int delay_ms,
         raise(SIGSTOP);
         return wait_and_judge(&hoard, orders, NULL);
     case HOARD_KILLED:
+        wait_for_update(vbuf);
         sleep_ms(delay_ms);
         raise(SIGKILL);
         return THIEF_FAILED;
