@@ -19,6 +19,7 @@
 #include "device.h"
 #include "suites.h"
 #include "virtgpu_drm.h"
+#include "exporter/virtbuf-exporter.h"
 
 #define PAGES           16
 
@@ -206,7 +207,7 @@ static long dmabuf_references(int dmabuf)
     CHECK(file != NULL);
     while (count < 0 && fgets(line, sizeof(line), file)) {
         if (strncmp(line, "count:", 6) == 0) {
-            count = strtol(line + 6, NULL, 10);
+            CHECK_EQ(sscanf(line + 6, "%ld", &count), 1);
         }
     }
     fclose(file);
@@ -485,6 +486,97 @@ static void garbage(void)
     close(fd);
 }
 
+static int exporter_create(int exporter, unsigned long kind)
+{
+    int dmabuf = ioctl(exporter, EXPORTER_CREATE, kind);
+
+    CHECK_OK(dmabuf);
+    return dmabuf;
+}
+
+/* What the driver says to a dma-buf of that kind; 0 when it takes it */
+static int import_kind(int fd, int exporter, unsigned long kind)
+{
+    struct drm_prime_handle args = { .fd = exporter_create(exporter, kind) };
+    int error = ioctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args) < 0 ? errno : 0;
+
+    CHECK_EQ(args.handle != 0, error == 0);
+    if (!error) {
+        buffer_take_back(fd, buffer_register(fd, args.handle, 2 * 4096));
+        bo_close(fd, args.handle);
+    }
+    check_let_go(args.fd);
+    close(args.fd);
+    return error;
+}
+
+static int open_exporter(void)
+{
+    int exporter = open(EXPORTER_NODE, O_RDWR | O_CLOEXEC);
+
+    if (exporter < 0) {
+        test_skip("%s: %s", EXPORTER_NODE, errno_name(errno));
+    }
+    return exporter;
+}
+
+static bool booted_with(const char *option)
+{
+    char line[4096] = "";
+    FILE *file = fopen("/proc/cmdline", "re");
+
+    CHECK(file != NULL);
+    CHECK(fgets(line, sizeof(line), file) != NULL);
+    fclose(file);
+    return strstr(line, option);
+}
+
+static void refused(void)
+{
+    static const struct {
+        unsigned long kind;
+        int error;
+    } cases[] = {
+        { EXPORTER_RAM, 0 }, { EXPORTER_MMIO, ENXIO },
+        { EXPORTER_MIXED, ENXIO }, { EXPORTER_PEER_TO_PEER, EREMOTE },
+        { EXPORTER_EMPTY, ENXIO }, { EXPORTER_SHORT, ENXIO },
+        { EXPORTER_BROKEN, EINVAL }, { EXPORTER_ODD_SIZE, EINVAL },
+    };
+    int exporter = open_exporter(), fd = device_open();
+
+    if (booted_with("swiotlb=force")) {
+        test_skip("everything is refused with swiotlb=force");
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int error = import_kind(fd, exporter, cases[i].kind);
+
+        if (error != cases[i].error) {
+            test_fail(__FILE__, __LINE__, "kind %lu: %s, not %s",
+                      cases[i].kind, errno_name(error),
+                      errno_name(cases[i].error));
+        }
+    }
+    close(fd);
+    close(exporter);
+}
+
+/* In a guest whose kernel copies all DMA to bounce buffers */
+static void bounced(void)
+{
+    int exporter = open_exporter(), fd;
+    struct registration reg;
+
+    if (!booted_with("swiotlb=force")) {
+        test_skip("needs a guest that was booted with swiotlb=force");
+    }
+    fd = device_open();
+    CHECK_EQ(import_kind(fd, exporter, EXPORTER_RAM), EOPNOTSUPP);
+    registration_init(&reg, bo_create(fd, 4096), 4096);
+    CHECK_ERRNO(registration_do(fd, &reg), EOPNOTSUPP);
+    close(fd);
+    close(exporter);
+}
+
 static const struct test tests[] = {
     { "of-udmabuf", of_udmabuf, NEEDS_CONSUMER },
     { "of-dma-heap", of_dma_heap, NEEDS_CONSUMER },
@@ -500,6 +592,8 @@ static const struct test tests[] = {
     { "killed-while-held", killed_while_held, NEEDS_HOLDER },
     { "many", many, 0 },
     { "garbage", garbage, 0 },
+    { "refused", refused, 0 },
+    { "bounced", bounced, 0 },
 };
 
 const struct suite import_suite = SUITE("import", tests);

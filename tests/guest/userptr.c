@@ -81,7 +81,7 @@ static long status_kb(const char *name)
     CHECK(file != NULL);
     while (fgets(line, sizeof(line), file)) {
         if (strncmp(line, name, strlen(name)) == 0) {
-            value = strtol(line + strlen(name) + 1, NULL, 10);
+            CHECK_EQ(sscanf(line + strlen(name) + 1, "%ld", &value), 1);
         }
     }
     fclose(file);

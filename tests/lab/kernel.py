@@ -26,6 +26,8 @@ HOST_VM_MODULES = ("9p", "9pnet_virtio", "kvm_amd", "vhost_vsock",
 ROOT_PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "make",
                  "busybox-static", "kmod", "perl", "dkms", "udev")
 DRIVER = "drivers/gpu/drm/virtio-buf"
+# A module of the tests: dma-bufs that the driver has to refuse
+EXPORTER = "tests/guest/exporter"
 
 
 class Root:
@@ -203,10 +205,10 @@ class Driver:
 
     def sources(self) -> list:
         top = self.lab.top
-        return [top / "drivers", top / "include" / "uapi"]
+        return [top / "drivers", top / "include" / "uapi", top / EXPORTER]
 
     def key(self) -> str:
-        return env.digest("driver", 1, env.tree_digest(*self.sources()),
+        return env.digest("driver", 2, env.tree_digest(*self.sources()),
                           self.root.key(), root_stamp(self.lab))
 
     def place(self) -> pathlib.Path:
@@ -222,21 +224,24 @@ class Driver:
         # Inside the root, where no mount is needed to reach it.
         name = f"/build-{os.getpid()}"
         inside = self.root.path / name.lstrip("/")
-        for path in (DRIVER, "include/uapi"):
+        for path in (DRIVER, "include/uapi", EXPORTER):
             shutil.copytree(self.lab.top / path, fresh / path)
+        (fresh / "tests").mkdir(exist_ok=True)
         env.output_of(self.lab.sudo(["cp", "-r", fresh, inside]))
         try:
-            env.run(self.lab.sudo(
-                ["chroot", self.root.path, "/usr/bin/env", "-i",
-                 "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "make",
-                 "-C", f"/lib/modules/{self.root.release()}/build",
-                 f"-j{self.lab.jobs}", f"M={name}/{DRIVER}",
-                 "CONFIG_DRM_VIRTIO_BUF=m", "CONFIG_DRM_VIRTIO_BUF_SIM=m",
-                 f"KCPPFLAGS=-I{name}/include/uapi", "W=1", "modules"]),
-                self.lab.log_path("driver"), append=False,
-                on_line=progress.watch)
-            for module in inside.rglob("*.ko"):
-                shutil.copyfile(module, fresh / module.name)
+            for path, place in ((DRIVER, fresh), (EXPORTER, fresh / "tests")):
+                env.run(self.lab.sudo(
+                    ["chroot", self.root.path, "/usr/bin/env", "-i",
+                     "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "make",
+                     "-C", f"/lib/modules/{self.root.release()}/build",
+                     f"-j{self.lab.jobs}", f"M={name}/{path}",
+                     "CONFIG_DRM_VIRTIO_BUF=m",
+                     "CONFIG_DRM_VIRTIO_BUF_SIM=m",
+                     f"KCPPFLAGS=-I{name}/include/uapi", "W=1", "modules"]),
+                    self.lab.log_path("driver"), append=path != DRIVER,
+                    on_line=progress.watch)
+                for module in (inside / path).rglob("*.ko"):
+                    shutil.copyfile(module, place / module.name)
         finally:
             checks_remove(self.lab, inside)
         if not list(fresh.glob("*.ko")):
