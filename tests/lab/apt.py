@@ -20,8 +20,9 @@ import env
 PACKAGES = """
     bc bison ccache dpkg-dev ffmpeg flex gcc libattr1-dev libc6-dev
     libc6-dev-i386 libdrm-dev libelf-dev libfdt-dev libglib2.0-dev
-    libpixman-1-dev libpng-dev libssl-dev make mmdebstrap ninja-build patch
-    perl pkg-config python3-venv qemu-system-data seabios xz-utils zlib1g-dev
+    libpixman-1-dev libpng-dev libssl-dev libwayland-dev make mmdebstrap
+    ninja-build patch perl pkg-config python3-venv qemu-system-data seabios
+    wayland-protocols xz-utils zlib1g-dev
 """.split()
 
 # Each Debian that the lab runs on, and what it has beyond those: gcc's own

@@ -28,6 +28,7 @@ import static
 import steps
 import style
 import tasks
+import wayland
 
 QTEST_LIMIT = 900
 QTEST_NESTED_LIMIT = 2400
@@ -244,13 +245,30 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
                       boot="loglevel=7" if kernel.endswith("debug") else "")
         if compat:
             params["part"] = "32-bit"
+        else:
+            # A driver whose memory is imported; blobs need udmabuf.
+            blob = ",blob=on" if level.endswith("udmabuf") else ""
+            params["devices"] = ["-device", "virtio-gpu-pci" + blob]
         found.append({"kind": "guest_tests", "params": params,
                       "name": f"{level}-{program.name}"})
     return found
 
 
+def bounce_tasks(run, level, limit, accel) -> list:
+    """A guest whose kernel copies all DMA: nothing can be shared."""
+    program = run.parts.host.program("virtbuf-test")
+    params = run.driver_guest(limit, accel)
+    params.update(program=str(program), programs=[str(program)],
+                  arguments="--filter import/bounced", part="bounce buffers",
+                  boot="loglevel=5 swiotlb=force")
+    return [{"kind": "guest_tests", "params": params,
+             "name": f"{level}-bounce"}]
+
+
 def run_guest(run, level, kernel, limit):
     found = guest_tasks(run, level, limit, run.machine.accel(), kernel)
+    if kernel == "stock" and run.pattern(level) in "import/bounced":
+        found += bounce_tasks(run, level, limit, run.machine.accel())
     if not found:
         run.report.one(level, "registered", False,
                        "tests/guest builds no program")
@@ -307,6 +325,21 @@ def tasks_e2e_udmabuf(run, level):
                       run.mode == "nested")]
 
 
+def wayland_task(run, level, accel, limit, udmabuf) -> dict:
+    return wayland.task(level, run.driver_guest(limit, accel),
+                        run.parts.host.program,
+                        run.parts.wayland.place() / wayland.CLIENT, udmabuf)
+
+
+def run_wayland(run, level):
+    run_here(run, level, wayland_task(run, level, run.machine.accel(),
+                                      GUEST_LIMIT, False))
+
+
+def tasks_wayland_udmabuf(run, level):
+    return [wayland_task(run, level, "kvm", NESTED_GUEST_LIMIT, True)]
+
+
 LEVELS = [
     Level("lab", "the lab's own logic", [], run_lab),
     Level("style", "checkpatch of QEMU and Linux, the project's rules",
@@ -342,6 +375,8 @@ LEVELS = [
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
     Level("migration", "a guest moves to another QEMU while it plays",
           ["qemu", "stock", "driver", "host"], migrate.run_level),
+    Level("wayland", "an unmodified Wayland client, copied",
+          ["qemu", "stock", "driver", "host", "wayland-client"], run_wayland),
     Level("libfuzzer", "every fuzz target of library and device, shortly",
           ["host-fuzz", "qemu-fuzz"], fuzz.short_run, long=True),
     Level("proofs", "what the device relies on in the kernel",
@@ -356,6 +391,9 @@ LEVELS = [
     Level("e2e-udmabuf", "frames under KVM, without a copy",
           ["qemu", "stock", "driver", "host", "media"], None,
           tasks_e2e_udmabuf, take_play),
+    Level("wayland-udmabuf", "the same under KVM, without a copy",
+          ["qemu", "stock", "driver", "host", "wayland-client"], None,
+          tasks_wayland_udmabuf, take_cases),
 ]
 
 

@@ -2,6 +2,7 @@
 """What can be built, by name: each part's steps and where its result is."""
 
 import static
+import wayland
 from apt import NEWER_SUITES, PrivateApt
 from host import Host
 from kernel import (Driver, Root, StockKernel, debug_kernel,
@@ -26,6 +27,7 @@ class Parts:
         self.package = Package(lab, self.root)
         self.host = Host(lab, self.qemu)
         self.media = Media(lab, self.apt)
+        self.wayland = wayland.Client(lab)
         # name: (steps, place of the result)
         self.table = {
             "qemu": (lambda: self.qemu.steps(["qemu"]),
@@ -46,6 +48,7 @@ class Parts:
             "linux-new": (self.new.steps, self.new.place),
             "linux-new-debug": (self.new_debug.steps, self.new_debug.place),
             "media": (self.media.steps, lambda: self.media.path),
+            "wayland-client": (self.wayland.steps, self.wayland.place),
             "qemu-source": (self.qemu.source_steps, lambda: self.qemu.src),
             "linux-source": (self.debug.source_steps,
                              lambda: self.debug.src),
@@ -58,7 +61,7 @@ class Parts:
         only tools/lab fuzz and --long need."""
         return ["qemu", "qemu-asan", "host", "host-asan", "stock", "driver",
                 "package", "linux-debug", "media", "qemu-source",
-                "linux-source", "static-tools"]
+                "linux-source", "static-tools", "wayland-client"]
 
     @classmethod
     def all_names(cls) -> list:

@@ -213,7 +213,8 @@ def make_guest(params, job, **more) -> vm.Guest:
         modules = vm.stock_modules(kernel, "guest")
     return vm.Guest(
         kernel=kernel / "vmlinuz", busybox=pathlib.Path(params["busybox"]),
-        job=job, modules=modules + sorted(driver.glob("*.ko")),
+        job=job, modules=modules + sorted(driver.glob("*.ko"))
+        + (sorted(driver.glob("tests/*.ko")) if "program" in params else []),
         programs=[pathlib.Path(p) for p in params.get("programs", [])],
         accel=params["accel"], limit=params["limit"],
         cpus=params.get("cpus", 2), **more)
@@ -303,7 +304,7 @@ def guest_tests(params, folder, watch=None) -> dict:
         socket = sockets / "server"
         guest = make_guest(params, job, devices=device_options(
             socket, "test", params.get("backing", "auto"),
-            params.get("device", "")),
+            params.get("device", "")) + params.get("devices", []),
             boot=params.get("boot", ""), memory=params.get("memory", 1024),
             shares=[vm.Share(folder / path, place) for place, path
                     in params.get("shares", {}).items()])
@@ -450,8 +451,14 @@ def nothing(_params, _folder, _watch=None) -> dict:
     return {"cases": []}
 
 
+def wayland_client(params, folder, watch=None) -> dict:
+    import wayland      # which uses what is here
+    return wayland.run(params, folder, watch)
+
+
 KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
-         "proofs": proofs, "nothing": nothing}
+         "proofs": proofs,
+         "wayland": wayland_client, "nothing": nothing}
 
 
 def attempt(task, folder, watch) -> dict:
