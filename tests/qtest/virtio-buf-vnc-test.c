@@ -3,8 +3,8 @@
  * QTest case of virtio-buf-display with a VNC client that watches it
  *
  * Unlike screendump a client of VNC does not ask for each picture: QEMU finds
- * out that the console has changed and sends it. The client speaks RFC 6143 with
- * raw pixels and the DesktopSize pseudo-encoding, nothing else.
+ * out that the console has changed and sends it. The client speaks RFC 6143
+ * with raw pixels and the DesktopSize pseudo-encoding, nothing else.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
