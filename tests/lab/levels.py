@@ -34,9 +34,9 @@ QTEST_LIMIT = 900
 QTEST_NESTED_LIMIT = 2400
 # What the longer forms of tests may take: 100,000 updates are 3 min alone
 LONG_FACTOR = 6
-GUEST_LIMIT = 600
-DEBUG_LIMIT = 900
-NESTED_GUEST_LIMIT = 1200
+GUEST_LIMIT = 900
+DEBUG_LIMIT = 1800
+NESTED_GUEST_LIMIT = 1800
 CLIP_FRAMES = 8
 PROOF_LIMIT = 60
 # Holders answer after a second: not too late, whatever else the machine has to
