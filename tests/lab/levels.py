@@ -6,7 +6,6 @@ machine is skipped with the reason.  The tasks that need the host VM share
 one boot of it.
 """
 
-import concurrent.futures
 import dataclasses
 import json
 import pathlib
@@ -237,8 +236,8 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
             arguments.append(f"--filter '*{run.pattern(level)}*'")
         elif compat:
             arguments.append(f"--filter '{COMPAT_TESTS}'")
-        if kernel.endswith("debug") or long:
-            arguments.append(f"--time-limit {2400 if long else 240}")
+        if kernel.endswith("debug") or accel == "kvm" or long:
+            arguments.append(f"--time-limit {2400 if long else 300}")
         params.update(program=str(program), programs=[str(program)],
                       arguments=" ".join(arguments),
                       device=SMALL_LIMITS + PATIENT,
@@ -427,44 +426,29 @@ def list_levels():
 
 
 class Shared:
-    """The levels whose tasks need udmabuf, all in one place: a host VM, which
-    runs beside the other levels, or this machine, after them."""
+    """The levels whose tasks need udmabuf, all in one place, a host VM or this
+    machine, after the other levels: its tests tell slow from stuck by time."""
 
     def __init__(self, run, levels):
         self.run, self.levels = run, levels
         self.tasks = {level.name: level.tasks(run, level.name)
                       for level in levels}
-        self.latest = ""
-        self.pool = concurrent.futures.ThreadPoolExecutor(1)
-        self.results = None
-        if run.mode == "nested":
-            self.start()
 
-    def start(self):
+    def results(self) -> dict:
         run = self.run
         todo = [task for found in self.tasks.values() for task in found]
-        how = (inside.run_nested if run.mode == "nested"
-               else inside.run_direct)
-        self.results = self.pool.submit(how, run.lab, run.parts, todo,
-                                        run.folder, self.watch)
-
-    def watch(self, text):
-        self.latest = text[:60]
-
-    def wait(self) -> dict:
-        """The tasks' results; what they are at is shown from now on."""
-        if not self.results:
-            self.start()
-        progress = steps.Progress("host VM" if self.run.mode == "nested"
+        progress = steps.Progress("host VM" if run.mode == "nested"
                                   else "this machine's KVM and udmabuf")
         progress.begin_line()
-        while not concurrent.futures.wait([self.results], 0.5).done:
-            progress.note(self.latest)
+        how = (inside.run_nested if run.mode == "nested"
+               else inside.run_direct)
+        found = how(run.lab, run.parts, todo, run.folder,
+                    lambda text: progress.note(text[:60]))
         progress.finish("done")
-        return self.results.result()
+        return found
 
     def finish(self):
-        run, results = self.run, self.wait()
+        run, results = self.run, self.results()
         for level in self.levels:
             run.report.begin(level.name, level.about)
             for task in self.tasks[level.name]:
@@ -476,12 +460,6 @@ class Shared:
             run.report.times[level.name] = sum(
                 results[t["name"]].get("wall", 0)
                 for t in self.tasks[level.name])
-
-    def close(self):
-        """End what still runs, of these levels or of others."""
-        if self.results and not self.results.done():
-            env.stop_all()
-        self.pool.shutdown()
 
 
 def skip_shared(run, levels, why):
@@ -500,27 +478,22 @@ def run_levels(run, levels, failed):
                 if level.tasks and not why[level.name]]
     refused = (together and run.mode == "direct"
                and run.machine.zero_copy())
-    shared = Shared(run, together) if together and not refused else None
-    try:
-        for level in levels:
-            if level in together:
-                continue
-            run.report.begin(level.name, level.about)
-            if why[level.name]:
-                run.report.one(level.name, "build", False, why[level.name])
-            else:
-                try:
-                    level.run(run, level.name)
-                except (env.LabError, OSError) as error:
-                    run.report.one(level.name, "run", False, str(error))
-            run.report.end(level.name)
-        if refused:
-            skip_shared(run, together, refused)
-        if shared:
-            shared.finish()
-    finally:
-        if shared:
-            shared.close()
+    for level in levels:
+        if level in together:
+            continue
+        run.report.begin(level.name, level.about)
+        if why[level.name]:
+            run.report.one(level.name, "build", False, why[level.name])
+        else:
+            try:
+                level.run(run, level.name)
+            except (env.LabError, OSError) as error:
+                run.report.one(level.name, "run", False, str(error))
+        run.report.end(level.name)
+    if refused:
+        skip_shared(run, together, refused)
+    elif together:
+        Shared(run, together).finish()
 
 
 def verb_test(lab, parts, set_up):
