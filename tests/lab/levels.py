@@ -215,9 +215,12 @@ SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 
 # The same tests as a 32-bit program: those that are about the ABI
 COMPAT_PROGRAM = "virtbuf-test-32"
-COMPAT_TESTS = ",".join(f"{suite}/*" for suite in (
-    "memory", "register", "properties", "update", "wait", "sync", "event",
-    "writer"))
+COMPAT_SUITES = ("memory", "register", "properties", "update", "wait", "sync",
+                 "event", "writer")
+# Those that share memory with the host. The others (a simulated device, failing
+# allocations, random calls, sleep) are the same where the host has udmabuf.
+UDMABUF_SUITES = (*COMPAT_SUITES, "import", "userptr", "lifetime", "limits",
+                  "quota", "consumer", "unplug")
 
 
 def guest_tasks(run, level, limit, accel, kernel) -> list:
@@ -233,9 +236,12 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
         if compat and level != "guest":
             continue
         if run.pattern(level):
-            arguments.append(f"--filter '*{run.pattern(level)}*'")
-        elif compat:
-            arguments.append(f"--filter '{COMPAT_TESTS}'")
+            wanted = f"*{run.pattern(level)}*"
+        else:
+            suites = (COMPAT_SUITES if compat else
+                      UDMABUF_SUITES if level == "guest-udmabuf" else ("*",))
+            wanted = ",".join(f"{suite}/*" for suite in suites)
+        arguments.append(f"--filter '{wanted}'")
         if kernel.endswith("debug") or accel == "kvm" or long:
             arguments.append(f"--time-limit {2400 if long else 300}")
         params.update(program=str(program), programs=[str(program)],
