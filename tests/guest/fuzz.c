@@ -28,7 +28,7 @@
 #define SCRATCH         (64 * 1024)
 #define HANDLES         16
 #define THREADS         4
-#define SHORT_CALLS     6000
+#define SHORT_CALLS     2500
 #define LONG_CALLS      500000
 #define SHORT_ROUNDS    15
 #define LONG_ROUNDS     1000
