@@ -98,8 +98,10 @@ int virtbuf_call_wait(struct virtbuf_call *call, unsigned int state)
 			       virtbuf_error(vb), state);
 	if (ret)
 		return ret;
-	if (!virtbuf_call_finished(vb, call))
-		return virtbuf_error(vb);
+	/* The end of the device ends its commands, before the waiter looks or after */
+	if (!virtbuf_call_finished(vb, call) ||
+	    call->result == VIRTBUF_RESULT_LOST)
+		return virtbuf_error(vb) ?: -EIO;
 	return call->result == VIRTIO_BUF_S_PENDING ?
 	       -EIO : virtbuf_result_to_errno(call->result);
 }
