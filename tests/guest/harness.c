@@ -52,9 +52,12 @@ void test_fail(const char *file, int line, const char *format, ...)
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
-    snprintf(outcome->reason, sizeof(outcome->reason), "%s:%d: %s",
-             slash ? slash + 1 : file, line, text);
-    outcome->verdict = VERDICT_FAIL;
+    /* A parent that finds its child failed has less to tell than the child */
+    if (outcome->verdict != VERDICT_FAIL) {
+        snprintf(outcome->reason, sizeof(outcome->reason), "%s:%d: %s",
+                 slash ? slash + 1 : file, line, text);
+        outcome->verdict = VERDICT_FAIL;
+    }
     _exit(1);
 }
 
@@ -414,6 +417,20 @@ static void self_signal(void)
     raise(SIGSEGV);
 }
 
+/* A parent's check of its child does not hide what the child has said */
+static void self_child(void)
+{
+    int status;
+    pid_t pid = fork();
+
+    CHECK_OK(pid);
+    if (pid == 0) {
+        CHECK_EQ(3, 4);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
 static void self_silent(void)
 {
     _exit(0);
@@ -436,6 +453,7 @@ int harness_self_test(void)
         { { "passes", self_pass, 0 }, VERDICT_PASS, "" },
         { { "failed-check", self_fail, 0 }, VERDICT_FAIL, "1 is 1, not 2" },
         { { "wrong-errno", self_errno, 0 }, VERDICT_FAIL, "EBADF, not EINVAL" },
+        { { "child-fails", self_child, 0 }, VERDICT_FAIL, "3 is 3, not 4" },
         { { "skips", self_skip, 0 }, VERDICT_SKIP, "the reason" },
         { { "leaks-an-fd", self_leak, 0 }, VERDICT_FAIL, "was leaked" },
         { { "dies", self_signal, 0 }, VERDICT_FAIL, "SIGSEGV" },
