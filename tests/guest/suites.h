@@ -17,6 +17,7 @@ extern const struct suite event_suite;      /* EVENTS, CONSUMERS */
 extern const struct suite writer_suite;     /* buffers that a consumer writes */
 extern const struct suite lifetime_suite;   /* fork, kill, unload */
 extern const struct suite limit_suite;      /* limits, threads */
+extern const struct suite fragment_suite;   /* frames in fragmented memory */
 extern const struct suite quota_suite;     /* quotas */
 extern const struct suite sleep_suite;     /* suspend, hibernation */
 extern const struct suite hostile_suite;   /* a device that misbehaves */

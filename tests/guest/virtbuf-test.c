@@ -61,8 +61,8 @@ int main(int argc, char **argv)
         memory_suite, import_suite, userptr_suite,
         register_suite, property_suite, update_suite, wait_suite, sync_suite,
         event_suite, writer_suite, lifetime_suite, limit_suite, quota_suite,
-        consumer_suite, sleep_suite, unplug_suite, hostile_suite,
-        shortage_suite, fuzz_suite,
+        consumer_suite, fragment_suite, sleep_suite, unplug_suite,
+        hostile_suite, shortage_suite, fuzz_suite,
     };
     struct harness_options options = { .time_limit_s = 120 };
     const char *node = NULL, *instance = NULL;

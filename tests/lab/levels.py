@@ -213,6 +213,8 @@ def tasks_qtest_udmabuf(run, level):
 SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 
 
+FRAGMENTED_MEMORY = 512         # MiB
+
 # The same tests as a 32-bit program: those that are about the ABI
 COMPAT_PROGRAM = "virtbuf-test-32"
 COMPAT_SUITES = ("memory", "register", "properties", "update", "wait", "sync",
@@ -270,6 +272,19 @@ def bounce_tasks(run, level, limit, accel) -> list:
              "name": f"{level}-bounce"}]
 
 
+def fragment_tasks(run, level, limit, accel) -> list:
+    """A guest whose memory is filled, so it has little."""
+    program = run.parts.host.program("virtbuf-test")
+    params = run.driver_guest(limit, accel)
+    params.update(program=str(program), programs=[str(program)],
+                  arguments="--consumer --filter 'fragment/*' "
+                            "--time-limit 600",
+                  part="fragmented memory", memory=FRAGMENTED_MEMORY,
+                  device=PATIENT)
+    return [{"kind": "guest_tests", "params": params,
+             "name": f"{level}-fragment"}]
+
+
 def run_guest(run, level, kernel, limit):
     found = guest_tasks(run, level, limit, run.machine.accel(), kernel)
     if kernel == "stock" and run.pattern(level) in "import/bounced":
@@ -282,7 +297,10 @@ def run_guest(run, level, kernel, limit):
 
 
 def tasks_guest_udmabuf(run, level):
-    return guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
+    found = guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
+    if not run.pattern(level):
+        found += fragment_tasks(run, level, NESTED_GUEST_LIMIT, "kvm")
+    return found
 
 
 # what the device relies on in the kernel
