@@ -370,6 +370,11 @@ void property_expect(int fd, uint32_t buffer, const char *name,
     }
 }
 
+uint32_t stride_too_long(void)
+{
+    return (uint32_t)sysconf(_SC_PAGESIZE) + 8;
+}
+
 int64_t time_in(int64_t ms)
 {
     struct timespec now;

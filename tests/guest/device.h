@@ -102,6 +102,9 @@ void property_expect(int fd, uint32_t buffer, const char *name,
                      const char *value);
 uint32_t properties_count(int fd, uint32_t buffer);
 
+/* An element that no kernel will ever have: longer than a page */
+uint32_t stride_too_long(void);
+
 /* CLOCK_MONOTONIC in @ms milliseconds; negative: in the past */
 int64_t time_in(int64_t ms);
 int wait_one(int fd, uint32_t buffer, uint32_t condition, uint64_t value,

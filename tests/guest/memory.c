@@ -45,10 +45,12 @@ static void null_arguments(void)
 {
     static const unsigned long requests[] = {
         DRM_IOCTL_VIRTBUF_GETPARAM, DRM_IOCTL_VIRTBUF_BO_CREATE,
-        DRM_IOCTL_VIRTBUF_BO_MAP, DRM_IOCTL_VIRTBUF_REGISTER,
-        DRM_IOCTL_VIRTBUF_UNREGISTER, DRM_IOCTL_VIRTBUF_SET_PROPERTIES,
-        DRM_IOCTL_VIRTBUF_GET_PROPERTIES, DRM_IOCTL_VIRTBUF_UPDATE,
-        DRM_IOCTL_VIRTBUF_WAIT,
+        DRM_IOCTL_VIRTBUF_BO_MAP, DRM_IOCTL_VIRTBUF_BO_USERPTR,
+        DRM_IOCTL_VIRTBUF_REGISTER, DRM_IOCTL_VIRTBUF_UNREGISTER,
+        DRM_IOCTL_VIRTBUF_SET_PROPERTIES, DRM_IOCTL_VIRTBUF_GET_PROPERTIES,
+        DRM_IOCTL_VIRTBUF_UPDATE, DRM_IOCTL_VIRTBUF_WAIT,
+        DRM_IOCTL_VIRTBUF_CONSUMERS, DRM_IOCTL_VIRTBUF_EVENTS,
+        DRM_IOCTL_VIRTBUF_GET_WRITTEN,
     };
     int fd = device_open();
 
@@ -107,8 +109,11 @@ static void bo_map_errors(void)
     args.handle = 0;
     CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_MAP, &args), ENOENT);
     args.handle = bo_create(fd, 4096);
-    args.flags = 1;
-    CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_MAP, &args), EINVAL);
+    CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_MAP, &args));
+    for (unsigned int bit = 0; bit < 32; bit++) {
+        args.flags = 1u << bit;
+        CHECK_ERRNO(ioctl(fd, DRM_IOCTL_VIRTBUF_BO_MAP, &args), EINVAL);
+    }
     close(fd);
 }
 

@@ -219,6 +219,100 @@ static void set_errors(void)
     fixture_end(&f);
 }
 
+/* The calls that take a list */
+enum call { CALL_REGISTER, CALL_SET, CALL_UPDATE, CALLS };
+
+static int list_do(struct fixture *f, enum call call, uint64_t list,
+                   uint32_t count, uint32_t stride)
+{
+    struct drm_virtbuf_set_properties set = {
+        .buffer = f->buffer, .properties = list, .property_count = count,
+        .property_stride = stride,
+    };
+    struct drm_virtbuf_update update = update_of(f->buffer, f->page);
+    struct registration reg;
+
+    switch (call) {
+    case CALL_REGISTER:
+        registration_init(&reg, f->bo, f->page);
+        reg.args.properties = list;
+        reg.args.property_count = count;
+        reg.args.property_stride = stride;
+        return registration_do(f->fd, &reg);
+    case CALL_SET:
+        return ioctl(f->fd, DRM_IOCTL_VIRTBUF_SET_PROPERTIES, &set);
+    default:
+        update.properties = list;
+        update.property_count = count;
+        update.property_stride = stride;
+        return update_do(f->fd, &update);
+    }
+}
+
+/* Lists that cannot be read, or that no device takes */
+static void list_errors(void)
+{
+    struct fixture f = fixture_new();
+    struct {
+        struct drm_virtbuf_property property;
+        uint64_t future;
+    } longer[2] = {
+        { property("title", "after"), 0 }, { property("x", "y"), 1 },
+    };
+    const struct drm_virtbuf_property one = longer[0].property;
+    const uint32_t stride = sizeof(one);
+    /* a record has at least 16 bytes */
+    uint32_t too_many = 1 + (uint32_t)
+        device_param(f.fd, DRM_VIRTBUF_PARAM_MAX_PROPERTY_BYTES) / 16;
+    struct drm_virtbuf_property *list = calloc(too_many, sizeof(*list));
+
+    CHECK(list);
+    for (uint32_t i = 0; i < too_many; i++) {
+        list[i] = property("x", "");
+    }
+    for (enum call call = CALL_REGISTER; call < CALLS; call++) {
+        CHECK_ERRNO(list_do(&f, call, 0, 1, stride), EFAULT);
+        CHECK_ERRNO(list_do(&f, call, BAD_POINTER, 1, stride), EFAULT);
+        CHECK_ERRNO(list_do(&f, call, UINT64_MAX - 8, 1, stride), EFAULT);
+        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, 0), EINVAL);
+        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, stride - 1), EINVAL);
+        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, stride_too_long()), E2BIG);
+        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, UINT32_MAX), E2BIG);
+        /* what follows a longer element must be zero */
+        CHECK_ERRNO(list_do(&f, call, PTR(longer), 2, sizeof(longer[0])),
+                    E2BIG);
+        CHECK_ERRNO(list_do(&f, call, PTR(list), too_many, stride), E2BIG);
+        CHECK_ERRNO(list_do(&f, call, PTR(list), UINT32_MAX, stride), E2BIG);
+        property_expect(f.fd, f.buffer, "title", "before");
+        CHECK_EQ(properties_count(f.fd, f.buffer), 1);
+    }
+    free(list);
+    fixture_end(&f);
+}
+
+/* More than SET_PROPERTIES would take one after the other */
+static void register_too_many(void)
+{
+    struct fixture f = fixture_new();
+    uint32_t max = (uint32_t)device_param(f.fd,
+                                          DRM_VIRTBUF_PARAM_MAX_PROPERTIES);
+    struct drm_virtbuf_property *list = calloc(max + 1, sizeof(*list));
+    char (*names)[8] = calloc(max + 1, sizeof(*names));
+
+    CHECK(list && names && max < 10000);
+    for (uint32_t i = 0; i <= max; i++) {
+        snprintf(names[i], sizeof(names[i]), "p%u", i);
+        list[i] = property(names[i], "");
+    }
+    buffer_take_back(f.fd, f.buffer);
+    CHECK_ERRNO(list_do(&f, CALL_REGISTER, PTR(list), max + 1, sizeof(*list)),
+                E2BIG);
+    CHECK_OK(list_do(&f, CALL_REGISTER, PTR(list), max, sizeof(*list)));
+    free(names);
+    free(list);
+    close(f.fd);
+}
+
 static void get_errors(void)
 {
     struct fixture f = fixture_new();
@@ -245,8 +339,11 @@ static void get_errors(void)
     CHECK_ERRNO(ioctl(f.fd, DRM_IOCTL_VIRTBUF_GET_PROPERTIES, &args), EFAULT);
     args.data = PTR(room);
     args.size = sizeof(room);
-    args.pad = 1;
-    CHECK_ERRNO(ioctl(f.fd, DRM_IOCTL_VIRTBUF_GET_PROPERTIES, &args), EINVAL);
+    for (unsigned int bit = 0; bit < 32; bit++) {
+        args.pad = 1u << bit;
+        CHECK_ERRNO(ioctl(f.fd, DRM_IOCTL_VIRTBUF_GET_PROPERTIES, &args),
+                    EINVAL);
+    }
     args.pad = 0;
     CHECK_ERRNO(ioctl(other, DRM_IOCTL_VIRTBUF_GET_PROPERTIES, &args), ENOENT);
     args.buffer = BAD_HANDLE;
@@ -361,6 +458,8 @@ static const struct test tests[] = {
     { "register-with-properties", register_with_properties, 0 },
     { "wrong-properties", wrong_properties, 0 },
     { "set-errors", set_errors, 0 },
+    { "list-errors", list_errors, 0 },
+    { "register-too-many", register_too_many, 0 },
     { "get-errors", get_errors, 0 },
     { "limit-of-count", limit_of_count, 0 },
     { "limit-of-bytes", limit_of_bytes, 0 },

@@ -84,6 +84,10 @@ static void fields(void)
     CHECK_ERRNO(wait_do(&f), EINVAL);
     f.args.stride = sizeof(f.items[0]) - 8;
     CHECK_ERRNO(wait_do(&f), EINVAL);
+    f.args.stride = stride_too_long();
+    CHECK_ERRNO(wait_do(&f), E2BIG);
+    f.args.stride = UINT32_MAX;
+    CHECK_ERRNO(wait_do(&f), E2BIG);
     f.args.stride = sizeof(f.items[0]);
     f.args.items = 0;
     CHECK_ERRNO(wait_do(&f), EFAULT);
