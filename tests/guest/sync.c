@@ -6,6 +6,7 @@
  * as the device has heard of it: what is not released still waits.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,6 +405,79 @@ static void failed_fence(void)
     gate_end(&gate);
 }
 
+static struct drm_virtbuf_event next_event(int fd)
+{
+    struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+    struct drm_virtbuf_event event;
+
+    CHECK_EQ(poll(&pollfd, 1, PATIENCE_MS), 1);
+    CHECK_EQ(read(fd, &event, sizeof(event)), sizeof(event));
+    CHECK_EQ(event.base.type, DRM_VIRTBUF_EVENT_BUFFER);
+    return event;
+}
+
+static void subscribe(int fd, uint32_t conditions)
+{
+    struct drm_virtbuf_events args = { .conditions = conditions };
+
+    CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_EVENTS, &args));
+}
+
+/* Who has subscribed to anything is told of the update that was dropped */
+static void check_error_event(void (*fail)(struct gate *gate))
+{
+    struct gate gate = gate_new();
+    struct frame frame;
+    struct drm_virtbuf_event event;
+    int fd = device_open();
+    struct pollfd more = { .fd = fd, .events = POLLIN };
+
+    frame_init(&frame, fd, DRM_VIRTBUF_MODE_LATEST, 0);
+    subscribe(fd, 1 << DRM_VIRTBUF_WAIT_CONSUMERS);
+    frame_wait_for(&frame, &gate);
+    frame_update(&frame, fd);
+    CHECK_EQ(poll(&more, 1, 0), 0);
+    fail(&gate);
+    event = next_event(fd);
+    CHECK_EQ(event.buffer, frame.buffer);
+    CHECK_EQ(event.error, ECANCELED);
+    CHECK_EQ(event.conditions, 0);
+    CHECK_EQ(event.consumers, 0);
+    CHECK_EQ(poll(&more, 1, HELD_MS), 0);
+    /* that it was read does not take it from the next WAIT */
+    check_dropped(fd, &frame);
+
+    subscribe(fd, 1 << DRM_VIRTBUF_WAIT_RELEASED);
+    frame_wait_for(&frame, NULL);
+    frame_update(&frame, fd);
+    event = next_event(fd);
+    CHECK_EQ(event.error, 0);
+    CHECK_EQ(event.conditions, 1 << DRM_VIRTBUF_WAIT_RELEASED);
+    CHECK_EQ(event.released, frame.update.serial);
+    close(fd);
+    gate_end(&gate);
+}
+
+static void event_of_failed_fence(void)
+{
+    check_error_event(gate_break);
+}
+
+static void do_nothing(struct gate *gate)
+{
+    (void)gate;
+}
+
+static void leave_closed_for_event(void)
+{
+    check_error_event(do_nothing);
+}
+
+static void event_of_never_signalled(void)
+{
+    with_timeout(leave_closed_for_event);
+}
+
 static void fence_fields(void)
 {
     struct drm_virtbuf_fence fences[65] = { 0 };
@@ -463,6 +537,8 @@ static void fence_fields(void)
     CHECK_ERRNO(update_do(fd, update), EINVAL);
     update->in_fence_stride = 0;
     CHECK_ERRNO(update_do(fd, update), EINVAL);
+    update->in_fence_stride = stride_too_long();
+    CHECK_ERRNO(update_do(fd, update), E2BIG);
     /* what follows a longer element must be zero */
     update->in_fence_stride = 2 * sizeof(fences[0]);
     CHECK_ERRNO(update_do(fd, update), E2BIG);
@@ -689,6 +765,8 @@ static const struct test tests[] = {
     { "wait-fences", wait_fences, 0 },
     { "never-signalled", never_signalled, 0 },
     { "failed-fence", failed_fence, 0 },
+    { "event-of-failed-fence", event_of_failed_fence, 0 },
+    { "event-of-never-signalled", event_of_never_signalled, 0 },
     { "fence-fields", fence_fields, 0 },
     { "point-fields", point_fields, 0 },
     { "points-in-order", points_in_order, 0 },
