@@ -305,7 +305,8 @@ class InTreeKernel:
         top = self.lab.top
         self.ours = env.tree_digest(top / "drivers", top / "include" / "uapi",
                                     top / "patches" / "linux",
-                                    top / "patches" / "linux-7")
+                                    top / "patches" / "linux-7",
+                                    top / EXPORTER)
 
     def kernel_key(self) -> str:
         """The image depends on the config; the driver is a module."""
@@ -413,9 +414,22 @@ class InTreeKernel:
                         fresh / "vmlinuz")
         for module in (self.build_dir / DRIVER).rglob("*.ko"):
             shutil.copyfile(module, fresh / module.name)
+        self.build_exporter(fresh / "tests")
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
         self.lab.prune_outputs(self.name)
+
+    def build_exporter(self, place):
+        """The tests' own module, which is in no tree."""
+        folder = self.build_dir.with_name(f"{self.name}-exporter")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.lab.top / EXPORTER, folder)
+        env.run(self.make(f"M={folder}", "modules"),
+                self.lab.log_path(f"{self.name}-exporter"), append=False,
+                env=self.make_env())
+        place.mkdir()
+        for module in folder.glob("*.ko"):
+            shutil.copyfile(module, place / module.name)
 
     def source_steps(self) -> list:
         return [Step(f"{self.source.capitalize()}: source",
