@@ -44,6 +44,7 @@ uint32_t content_register(int fd, uint32_t bo, uint64_t offset, uint64_t size)
     reg.args.application = PTR(APPLICATION_CONSUMER);
     reg.args.application_len = sizeof(APPLICATION_CONSUMER) - 1;
     CHECK_OK(registration_do(fd, &reg));
+    registration_expect_shared(&reg);
     CHECK_OK(wait_one(fd, reg.args.buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
                       PATIENCE_MS));
     return reg.args.buffer;

@@ -20,6 +20,8 @@
 /* What dead programs had is given back in the background, in this time */
 #define GIVE_BACK_MS    20000
 
+bool device_shares_pages;
+
 static struct virtbuf_device device;
 static char driver[256];        /* "/sys/bus/virtio/drivers/..." */
 
@@ -216,6 +218,14 @@ uint32_t buffer_register_for(int fd, uint32_t bo, uint64_t size,
     CHECK_OK(registration_do(fd, &reg));
     CHECK(reg.args.buffer != 0);
     return reg.args.buffer;
+}
+
+void registration_expect_shared(const struct registration *reg)
+{
+    if (device_shares_pages) {
+        CHECK_EQ(reg->args.reason, VIRTIO_BUF_REASON_NONE);
+        CHECK_EQ(reg->args.backing, DRM_VIRTBUF_BACKING_DMABUF);
+    }
 }
 
 uint32_t buffer_register(int fd, uint32_t bo, uint64_t size)

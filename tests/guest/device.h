@@ -44,6 +44,9 @@ bool device_setup(const char *node, const char *instance, char *message,
 /* "virtio3" */
 const char *device_virtio(void);
 
+/* --zero-copy: a buffer whose pages can be shared must not be copied */
+extern bool device_shares_pages;
+
 /* Is its render node there? */
 bool device_is_there(void);
 /*
@@ -76,6 +79,8 @@ struct registration {
 };
 void registration_init(struct registration *reg, uint32_t bo, uint64_t size);
 int registration_do(int fd, struct registration *reg);
+/* With --zero-copy, its pages are shared and can be taken back */
+void registration_expect_shared(const struct registration *reg);
 
 /* With APPLICATION_ALONE in LATEST mode; gives the buffer handle */
 uint32_t buffer_register(int fd, uint32_t bo, uint64_t size);

@@ -236,6 +236,7 @@ static void check_shared(struct source *s)
 
     registration_init(&reg, own, s->size);
     CHECK_OK(registration_do(fd, &reg));
+    registration_expect_shared(&reg);
     backing = reg.args.backing;
     buffer_take_back(fd, reg.args.buffer);
 
@@ -324,6 +325,7 @@ static void two_in_one_buffer(void)
     reg.args.application = PTR(APPLICATION_CONSUMER);
     reg.args.application_len = strlen(APPLICATION_CONSUMER);
     CHECK_OK(registration_do(fd, &reg));
+    registration_expect_shared(&reg);
     CHECK_OK(wait_one(fd, reg.args.buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
                       PATIENCE_MS));
     memcpy(both, s.p + 4096, 4096);

@@ -61,6 +61,7 @@ static void answer(void)
           f->reg.args.reason != VIRTIO_BUF_REASON_NONE);
     CHECK(f->reg.args.buffer_id != 0);
     CHECK(memcmp(f->reg.args.uuid, nothing, sizeof(nothing)) != 0);
+    registration_expect_shared(&f->reg);
     test_note("backing %u, reason %u", f->reg.args.backing, f->reg.args.reason);
     memcpy(uuid, f->reg.args.uuid, sizeof(uuid));
     id = f->reg.args.buffer_id;

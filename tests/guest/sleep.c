@@ -109,11 +109,15 @@ static void held_buffers(void)
     int fd = device_open();
     uint64_t page = device_page(fd), serials[2];
     uint32_t buffers[2];
+    uint8_t *pages[2];
 
     choose_level("devices");
     for (int i = 0; i < 2; i++) {
-        buffers[i] = buffer_register_for(fd, bo_create(fd, page), page,
-                                         APPLICATION_HOLDER,
+        uint32_t bo = bo_create(fd, page);
+
+        pages[i] = bo_map(fd, bo, page);
+        memset(pages[i], i + 1, page);
+        buffers[i] = buffer_register_for(fd, bo, page, APPLICATION_HOLDER,
                                          DRM_VIRTBUF_MODE_EVERY);
         CHECK_OK(wait_one(fd, buffers[i], DRM_VIRTBUF_WAIT_CONSUMERS, 1,
                           PATIENCE_MS));
@@ -126,6 +130,13 @@ static void held_buffers(void)
                       0));
     CHECK_OK(wait_one(fd, buffers[1], DRM_VIRTBUF_WAIT_FREED, 0, 0));
     CHECK_EQ(buffer_unregister(fd, buffers[1]), DRM_VIRTBUF_STATE_FREED);
+    /* the pages were taken from the holder with what was in them */
+    for (int i = 0; i < 2; i++) {
+        for (uint64_t byte = 0; byte < page; byte++) {
+            CHECK_EQ(pages[i][byte], i + 1);
+        }
+        munmap(pages[i], page);
+    }
     /* it is told of the buffer again, and holds it again */
     CHECK_OK(wait_one(fd, buffers[0], DRM_VIRTBUF_WAIT_CONSUMERS, 1,
                       PATIENCE_MS));

@@ -29,6 +29,8 @@ APPLICATION_HOLDER "',\n"
 "  --writer           a host program has subscribed to '"
 APPLICATION_WRITER "',\n"
 "                     and writes to its buffers\n"
+"  --zero-copy        the host has KVM and udmabuf: what can be shared without\n"
+"                     a copy has to be\n"
 "  --device NODE      test this device, /dev/dri/renderD128 for example\n"
 "  --instance NAME    test the device of this name\n"
 "  --filter GLOBS     run the tests whose name fits: 'memory/*,wait/*' for\n"
@@ -48,6 +50,7 @@ int main(int argc, char **argv)
         { "consumer", no_argument, NULL, 'c' },
         { "holder", no_argument, NULL, 'o' },
         { "writer", no_argument, NULL, 'w' },
+        { "zero-copy", no_argument, NULL, 'z' },
         { "device", required_argument, NULL, 'd' },
         { "instance", required_argument, NULL, 'i' },
         { "filter", required_argument, NULL, 'f' },
@@ -79,6 +82,9 @@ int main(int argc, char **argv)
             break;
         case 'w':
             options.provided |= NEEDS_WRITER;
+            break;
+        case 'z':
+            device_shares_pages = true;
             break;
         case 'd':
             node = optarg;
