@@ -213,6 +213,7 @@ def tasks_qtest_udmabuf(run, level):
 SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 
 
+FRAGMENT_SUITE = "fragment/"
 FRAGMENTED_MEMORY = 512         # MiB
 
 # The same tests as a 32-bit program: those that are about the ABI
@@ -220,9 +221,27 @@ COMPAT_PROGRAM = "virtbuf-test-32"
 COMPAT_SUITES = ("memory", "register", "properties", "update", "wait", "sync",
                  "event", "writer")
 # Those that share memory with the host. The others (a simulated device, failing
-# allocations, random calls, sleep) are the same where the host has udmabuf.
+# allocations, random calls, the rest of sleep) are the same where the host has
+# udmabuf.
 UDMABUF_SUITES = (*COMPAT_SUITES, "import", "userptr", "lifetime", "limits",
-                  "quota", "consumer", "unplug")
+                  "quota", "consumer", "unplug", "sleep/buffers-stay",
+                  "sleep/consumers-come-back", "sleep/held-buffers")
+ZERO_COPY = "--zero-copy"
+
+
+def filter_of(suites) -> str:
+    """What virtbuf-test takes for suites, and for single tests of them."""
+    return ",".join(name if "/" in name else f"{name}/*" for name in suites)
+
+
+def compat_case(programs) -> list:
+    """A failed case if the 32-bit program was not built: the lab installs
+    what it needs."""
+    if any(program.name == COMPAT_PROGRAM for program in programs):
+        return []
+    return [report.Case("32-bit: registered", report.FAILED,
+                        f"there is no {COMPAT_PROGRAM}: gcc links no static "
+                        "-m32 program here (libc6-dev-i386)")]
 
 
 def guest_tasks(run, level, limit, accel, kernel) -> list:
@@ -242,8 +261,10 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
         else:
             suites = (COMPAT_SUITES if compat else
                       UDMABUF_SUITES if level == "guest-udmabuf" else ("*",))
-            wanted = ",".join(f"{suite}/*" for suite in suites)
+            wanted = filter_of(suites)
         arguments.append(f"--filter '{wanted}'")
+        if level == "guest-udmabuf":
+            arguments.append(ZERO_COPY)
         if kernel.endswith("debug") or accel == "kvm" or long:
             arguments.append(f"--time-limit {2400 if long else 300}")
         params.update(program=str(program), programs=[str(program)],
@@ -276,8 +297,9 @@ def fragment_tasks(run, level, limit, accel) -> list:
     """A guest whose memory is filled, so it has little."""
     program = run.parts.host.program("virtbuf-test")
     params = run.driver_guest(limit, accel)
+    wanted = run.pattern(level) or FRAGMENT_SUITE
     params.update(program=str(program), programs=[str(program)],
-                  arguments="--consumer --filter 'fragment/*' "
+                  arguments=f"--consumer --filter '*{wanted}*' "
                             "--time-limit 600",
                   part="fragmented memory", memory=FRAGMENTED_MEMORY,
                   device=PATIENT)
@@ -292,15 +314,20 @@ def run_guest(run, level, kernel, limit):
     if not found:
         run.report.one(level, "registered", False,
                        "tests/guest builds no program")
+    if level == "guest":
+        run.report.add(level, compat_case(
+            run.parts.host.programs("tests/guest")))
     for task in found:
         run_here(run, level, task)
 
 
 def tasks_guest_udmabuf(run, level):
+    fragment = fragment_tasks(run, level, NESTED_GUEST_LIMIT, "kvm")
+    pattern = run.pattern(level)
+    if pattern.startswith(FRAGMENT_SUITE.rstrip("/")):
+        return fragment
     found = guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
-    if not run.pattern(level):
-        found += fragment_tasks(run, level, NESTED_GUEST_LIMIT, "kvm")
-    return found
+    return found if pattern else found + fragment
 
 
 # what the device relies on in the kernel

@@ -243,6 +243,19 @@ class Counting(unittest.TestCase):
         self.assertEqual([c.result for c in cases], ["not ok"])
 
 
+class GuestSuites(unittest.TestCase):
+    def test_suites_and_single_tests(self):
+        self.assertEqual(levels.filter_of(("memory", "sleep/held")),
+                         "memory/*,sleep/held")
+
+    def test_a_missing_32_bit_program_fails(self):
+        plain = [pathlib.Path("/out/virtbuf-test")]
+        both = plain + [pathlib.Path("/out/virtbuf-test-32")]
+        self.assertEqual(
+            [c.result for c in levels.compat_case(plain)], ["not ok"])
+        self.assertEqual(levels.compat_case(both), [])
+
+
 class Steps(Scratch):
     def setUp(self):
         super().setUp()
