@@ -8,7 +8,8 @@
  * taking the driver from the device, while a thread goes on writing in the
  * buffer's pages and their neighbours and misses no write. Once the pages are
  * back, they are filled with a secret. The hoarder must not see that, and what
- * it writes must not be seen here, in some rounds that follow.
+ * it writes must not be seen here, in some rounds that follow. The memory is the
+ * driver's, this program's own and another driver's, in turn.
  *
  * With --kexec, the last round ends in another kernel, which fills all memory
  * with the secret (--fill) and goes on.
@@ -27,6 +28,7 @@
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <linux/reboot.h>
+#include <linux/udmabuf.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -65,11 +67,26 @@ struct loot {
 
 enum way { WAY_MIXED, WAY_UNREGISTER, WAY_UNBIND };
 
-static unsigned int rounds = 100, seed = 1, unbound;
+enum origin { ORIGIN_BO, ORIGIN_USERPTR, ORIGIN_IMPORT, ORIGINS };
+
+static const char *const origin_names[] = { "bo", "userptr", "import" };
+
+/* A BO, and where its pages are mapped */
+struct memory {
+    enum origin origin;
+    uint32_t bo;
+    uint64_t *p;
+    size_t pages;
+    int dmabuf;                 /* ORIGIN_IMPORT: what was imported */
+};
+
+static unsigned int rounds = 100, seed = 1, unbound, used[ORIGINS];
+/* The only one; or ORIGINS: all */
+static unsigned int only_origin = ORIGINS;
 static enum way way = WAY_MIXED;
 static bool need_dmabuf = true, fill;
 static const char *kexec_kernel, *kexec_initrd, *kexec_option;
-static uint64_t page;
+static uint64_t page, max_ranges;
 static int device;
 
 /* Counts up in the first and the last word of each page */
@@ -123,6 +140,112 @@ static void writer_end(struct writer *writer)
 
         CHECK_EQ(writer->memory[i],
                  counter_word(counts ? writer->rounds : 0));
+    }
+}
+
+static void *map(size_t size, int flags, int fd)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+    CHECK(p != MAP_FAILED);
+    return p;
+}
+
+static void new_userptr(struct memory *memory, size_t size)
+{
+    struct drm_virtbuf_bo_userptr args = { .size = size };
+
+    memory->p = map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    memset(memory->p, 0, size);
+    args.addr = PTR(memory->p);
+    CHECK_OK(ioctl(device, DRM_IOCTL_VIRTBUF_BO_USERPTR, &args));
+    memory->bo = args.handle;
+}
+
+static void new_import(struct memory *memory, size_t size)
+{
+    struct udmabuf_create create = {
+        .flags = UDMABUF_FLAGS_CLOEXEC, .size = size,
+    };
+    struct drm_prime_handle prime = { 0 };
+    int udmabuf = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), file;
+
+    CHECK_OK(udmabuf);
+    file = memfd_create("revoke", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CHECK_OK(file);
+    CHECK_OK(ftruncate(file, (off_t)size));
+    CHECK_OK(fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK));
+    create.memfd = (uint32_t)file;
+    memory->dmabuf = ioctl(udmabuf, UDMABUF_CREATE, &create);
+    CHECK_OK(memory->dmabuf);
+    memory->p = map(size, MAP_SHARED, file);
+    prime.fd = memory->dmabuf;
+    CHECK_OK(ioctl(device, DRM_IOCTL_PRIME_FD_TO_HANDLE, &prime));
+    memory->bo = prime.handle;
+    close(file);
+    close(udmabuf);
+}
+
+static struct memory memory_new(enum origin origin, size_t pages)
+{
+    struct memory memory = { .origin = origin, .pages = pages, .dmabuf = -1 };
+
+    switch (origin) {
+    case ORIGIN_USERPTR:
+        new_userptr(&memory, pages * page);
+        break;
+    case ORIGIN_IMPORT:
+        new_import(&memory, pages * page);
+        break;
+    default:
+        memory.bo = bo_create(device, pages * page);
+        memory.p = bo_map(device, memory.bo, pages * page);
+    }
+    used[origin]++;
+    return memory;
+}
+
+/* The number behind @key in a file of /proc */
+static long read_number(const char *path, const char *key)
+{
+    size_t length = strlen(key);
+    FILE *file = fopen(path, "re");
+    char line[256];
+    long value = -1;
+
+    CHECK(file != NULL);
+    while (value < 0 && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, key, length) == 0) {
+            value = strtol(line + length, NULL, 10);
+        }
+    }
+    fclose(file);
+    CHECK(value >= 0);
+    return value;
+}
+
+/* The pages stay mapped; nobody else has a hold on them any more */
+static void memory_let_go(struct memory *memory)
+{
+    int64_t give_up = time_in(PATIENCE_MS);
+    char path[64] = "/proc/self/status";
+    const char *key = "VmPin:";
+    long free_value = 0;
+
+    if (memory->origin == ORIGIN_BO) {
+        return;
+    }
+    if (memory->origin == ORIGIN_IMPORT) {
+        snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", memory->dmabuf);
+        key = "count:";
+        free_value = 1; /* this program's descriptor */
+    }
+    while (read_number(path, key) != free_value && time_in(0) < give_up) {
+        sleep_ms(10);
+    }
+    CHECK_EQ(read_number(path, key), free_value);
+    if (memory->origin == ORIGIN_IMPORT) {
+        close(memory->dmabuf);
     }
 }
 
@@ -183,35 +306,40 @@ static void loot_check(struct loot *loot)
     loot->memory = NULL;
 }
 
-static uint64_t attack(size_t pages, struct loot *loot)
+static uint64_t attack(enum origin origin, size_t pages, struct loot *loot)
 {
-    uint32_t bo = bo_create(device, pages * page);
-    uint64_t *memory = bo_map(device, bo, pages * page);
+    struct memory memory = memory_new(origin, pages);
     unsigned int unbound_before = unbound;
     struct writer writer;
 
-    writer_start(&writer, memory, pages);
-    take_back(give(bo, pages));
+    writer_start(&writer, memory.p, pages);
+    take_back(give(memory.bo, pages));
     /* The pages are the guest's: the writes that come now are seen by nobody */
     writer_end(&writer);
-    memset(memory, SECRET_BYTE, pages * page);
+    memset(memory.p, SECRET_BYTE, pages * page);
     if (unbound != unbound_before) {
         device_bind();
         device = device_open();
     } else {
-        bo_close(device, bo);
+        bo_close(device, memory.bo);
     }
+    memory_let_go(&memory);
     loot_check(loot);
-    *loot = (struct loot) { .memory = memory, .pages = pages };
+    *loot = (struct loot) { .memory = memory.p, .pages = pages };
     return writer.rounds * pages * 2;
 }
 
-static size_t random_pages(void)
+static size_t random_pages(enum origin origin)
 {
     bool large = random() % LARGE_ONE_IN == 0;
+    size_t pages = 3 + (size_t)random() %
+                   ((large ? MAX_LARGE_PAGES : MAX_PAGES) - 2);
 
-    return 3 + (size_t)random() %
-           ((large ? MAX_LARGE_PAGES : MAX_PAGES) - 2);
+    /* Only the driver's own memory is sure to have few ranges */
+    if (origin != ORIGIN_BO && need_dmabuf && pages - 2 > max_ranges) {
+        pages = 2 + max_ranges;
+    }
+    return pages;
 }
 
 static void attack_on(void)
@@ -221,7 +349,10 @@ static void attack_on(void)
 
     srandom(seed);
     for (unsigned int i = 0; i < rounds; i++) {
-        writes += attack(random_pages(), &loots[i % LOOTS]);
+        enum origin origin = only_origin != ORIGINS ? only_origin :
+                             i % ORIGINS;
+
+        writes += attack(origin, random_pages(origin), &loots[i % LOOTS]);
         if (i % 20 == 19) {
             test_note("%u rounds, %llu writes", i + 1,
                       (unsigned long long)writes);
@@ -229,6 +360,9 @@ static void attack_on(void)
     }
     for (unsigned int i = 0; i < LOOTS; i++) {
         loot_check(&loots[i]);
+    }
+    for (unsigned int i = 0; i < ORIGINS; i++) {
+        test_note("%s: %u rounds", origin_names[i], used[i]);
     }
     test_note("seed %u: %u rounds, %u of them by unbinding, %llu writes, none "
               "lost", seed, rounds, unbound, (unsigned long long)writes);
@@ -295,6 +429,7 @@ static void taking_back(void)
     }
     device = device_open();
     page = device_page(device);
+    max_ranges = device_param(device, DRM_VIRTBUF_PARAM_MAX_DMABUF_RANGES);
     attack_on();
     if (kexec_kernel) {
         kexec();
@@ -306,9 +441,21 @@ static void usage(FILE *out)
 {
     fputs("Usage: virtbuf-revoke [--rounds N] [--seed N] [--any-backing]\n"
           "                      [--only unregister|unbind] [--fill]\n"
+          "                      [--memory bo|userptr|import]\n"
           "                      [--kexec KERNEL --initrd INITRD\n"
           "                       --append OPTION]\n"
           "Needs virtio-buf-hoarder on the host. Writes TAP.\n", out);
+}
+
+/* ORIGINS: there is none of that name */
+static unsigned int origin_of(const char *name)
+{
+    unsigned int origin = ORIGIN_BO;
+
+    while (origin < ORIGINS && strcmp(name, origin_names[origin])) {
+        origin++;
+    }
+    return origin;
 }
 
 static bool parse(int argc, char **argv)
@@ -319,6 +466,7 @@ static bool parse(int argc, char **argv)
         { "any-backing", no_argument, NULL, 'a' },
         { "only", required_argument, NULL, 'o' },
         { "fill", no_argument, NULL, 'f' },
+        { "memory", required_argument, NULL, 'm' },
         { "kexec", required_argument, NULL, 'k' },
         { "initrd", required_argument, NULL, 'i' },
         { "append", required_argument, NULL, 'p' },
@@ -342,6 +490,12 @@ static bool parse(int argc, char **argv)
             break;
         case 'f':
             fill = true;
+            break;
+        case 'm':
+            only_origin = origin_of(optarg);
+            if (only_origin == ORIGINS) {
+                return false;
+            }
             break;
         case 'k':
             kexec_kernel = optarg;
