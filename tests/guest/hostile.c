@@ -18,196 +18,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "device.h"
+#include "sim.h"
 #include "suites.h"
 
-#define SIM             "/sys/kernel/debug/virtio-buf-sim/"
-#define TIMEOUT         "/sys/module/virtio_buf/parameters/command_timeout"
-#define INSTANCE        "hostile"
-/* Silence of this length is death; a slow device shows ten signs in it */
-#define SHORT_TIMEOUT   "2000"
-#define LONG_TIMEOUT    "600000"
-#define ANY             0
 #define MANY            100
 
-static int write_bytes(const char *path, const void *bytes, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    int error;
-
-    if (fd < 0) {
-        return -1;
-    }
-    error = write(fd, bytes, size) < 0 ? errno : 0;
-    close(fd);
-    errno = error;
-    return error ? -1 : 0;
-}
-
-static int sim(const char *file, const char *text)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), SIM "%s", file);
-    return write_bytes(path, text, strlen(text));
-}
-
-static void fault(unsigned int command, const char *kind, unsigned int len)
-{
-    char text[64];
-
-    snprintf(text, sizeof(text), "%u %s %u", command, kind, len);
-    CHECK_OK(sim("fault", text));
-}
-
-/* @command is answered with these bytes; @len: what the device says it wrote */
-static void answer(unsigned int command, const void *bytes, size_t size,
-                   unsigned int len)
-{
-    CHECK_OK(write_bytes(SIM "answer", bytes, size));
-    fault(command, "raw", len);
-}
-
-static void no_fault(void)
-{
-    fault(ANY, "normal", 0);
-}
-
-static void set_timeout(const char *text)
-{
-    CHECK_OK(write_bytes(TIMEOUT, text, strlen(text)));
-}
-
-static void need_sim(void)
-{
-    if (geteuid() != 0 || access(SIM "create", F_OK) < 0) {
-        test_skip("the module virtio-buf-sim is not loaded");
-    }
-}
-
-static bool find_device(void)
-{
-    char message[256];
-
-    return device_setup(NULL, INSTANCE, message, sizeof(message)) &&
-           device_is_there();
-}
-
-static void new_device(void)
-{
-    int64_t give_up = time_in(PATIENCE_MS);
-
-    CHECK_OK(sim("create", INSTANCE));
-    while (!find_device()) {
-        CHECK(time_in(0) < give_up);
-        sleep_ms(20);
-    }
-}
-
-/*
- * Runs @body in a child with a device, which is pulled when it has ended, or
- * before that by itself.
- */
-static void with_device(void (*body)(void))
-{
-    char timeout[32] = { 0 };
-    int status, fd;
-    pid_t pid;
-
-    need_sim();
-    fd = open(TIMEOUT, O_RDONLY | O_CLOEXEC);
-    CHECK_OK(fd);
-    CHECK(read(fd, timeout, sizeof(timeout) - 1) > 0);
-    close(fd);
-    set_timeout(SHORT_TIMEOUT);
-    pid = fork();
-    CHECK_OK(pid);
-    if (pid == 0) {
-        new_device();
-        body();
-        _exit(0);
-    }
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    sim("remove", "");
-    sim("config", "default");
-    set_timeout(timeout);
-    CHECK(!find_device());
-    if (WIFEXITED(status) && WEXITSTATUS(status)) {
-        _exit(1); /* it has said why */
-    }
-    CHECK(WIFEXITED(status));
-}
-
-/* A page and a buffer of a device that is all right until now */
-struct fixture {
-    int fd;
-    uint64_t page;
-    uint32_t bo;
-    uint32_t buffer;
+/* Those that a program waits for, and UPDATE */
+static const unsigned int commands[] = {
+    VIRTIO_BUF_CMD_REGISTER, VIRTIO_BUF_CMD_UNREGISTER,
+    VIRTIO_BUF_CMD_SET_PROPERTIES, VIRTIO_BUF_CMD_GET_CONSUMERS,
+    VIRTIO_BUF_CMD_UPDATE,
 };
-
-static struct fixture fixture_new(void)
-{
-    struct fixture f = { .fd = device_open() };
-
-    f.page = device_page(f.fd);
-    f.bo = bo_create(f.fd, f.page);
-    f.buffer = buffer_register(f.fd, f.bo, f.page);
-    return f;
-}
-
-static int do_command(const struct fixture *f, unsigned int command)
-{
-    struct drm_virtbuf_property title = property("title", "hostile");
-    struct drm_virtbuf_unregister unregister = { .buffer = f->buffer };
-    struct drm_virtbuf_update update = update_of(f->buffer, f->page);
-    struct registration reg;
-
-    switch (command) {
-    case VIRTIO_BUF_CMD_REGISTER:
-        registration_init(&reg, bo_create(f->fd, f->page), f->page);
-        return registration_do(f->fd, &reg);
-    case VIRTIO_BUF_CMD_UNREGISTER:
-        return ioctl(f->fd, DRM_IOCTL_VIRTBUF_UNREGISTER, &unregister);
-    case VIRTIO_BUF_CMD_SET_PROPERTIES:
-        return properties_set(f->fd, f->buffer, &title, 1);
-    default:
-        return update_do(f->fd, &update);
-    }
-}
-
-/* Every call fails, and poll() says so, from some time on */
-static void check_dies(const struct fixture *f)
-{
-    struct pollfd end = { .fd = f->fd, .events = POLLIN };
-
-    CHECK_EQ(poll(&end, 1, PATIENCE_MS), 1);
-    CHECK(end.revents & POLLHUP);
-    CHECK_ERRNO(do_command(f, VIRTIO_BUF_CMD_REGISTER), EIO);
-    /* ENOENT: the buffer was on its way back already, or is back */
-    CHECK_ERRNO(do_command(f, VIRTIO_BUF_CMD_SET_PROPERTIES), EIO, ENOENT);
-    CHECK_ERRNO(do_command(f, VIRTIO_BUF_CMD_UPDATE), EIO, ENOENT);
-    CHECK_ERRNO(do_command(f, VIRTIO_BUF_CMD_UNREGISTER), EIO, ENOENT);
-    CHECK_ERRNO(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
-                         PATIENCE_MS), EIO, ENOENT);
-    /* it does not come back by good conduct */
-    no_fault();
-    CHECK_ERRNO(do_command(f, VIRTIO_BUF_CMD_REGISTER), EIO);
-}
+#define COMMANDS        (sizeof(commands) / sizeof(commands[0]))
+#define WAITED_FOR      (COMMANDS - 1)
 
 static void each_command_dies(const char *kind)
 {
-    for (unsigned int command = VIRTIO_BUF_CMD_REGISTER;
-         command <= VIRTIO_BUF_CMD_UPDATE; command++) {
+    for (size_t i = 0; i < COMMANDS; i++) {
         struct fixture f = fixture_new();
 
-        fault(command, kind, 0);
-        do_command(&f, command);
+        sim_fault(commands[i], kind, 0);
+        do_command(&f, commands[i]);
         check_dies(&f);
         close(f.fd);
         /* with all that it has; and a new one comes */
         CHECK_OK(sim("remove", ""));
-        new_device();
+        sim_new();
     }
 }
 
@@ -218,7 +54,7 @@ static void silent_body(void)
 
 static void silent(void)
 {
-    with_device(silent_body);
+    with_sim(silent_body);
 }
 
 static void twice_body(void)
@@ -228,7 +64,7 @@ static void twice_body(void)
 
 static void twice(void)
 {
-    with_device(twice_body);
+    with_sim(twice_body);
 }
 
 static void wrong_chain_body(void)
@@ -238,7 +74,7 @@ static void wrong_chain_body(void)
 
 static void wrong_chain(void)
 {
-    with_device(wrong_chain_body);
+    with_sim(wrong_chain_body);
 }
 
 static void no_chain_body(void)
@@ -248,7 +84,7 @@ static void no_chain_body(void)
 
 static void no_chain(void)
 {
-    with_device(no_chain_body);
+    with_sim(no_chain_body);
 }
 
 static void jump_body(void)
@@ -258,7 +94,7 @@ static void jump_body(void)
 
 static void jump(void)
 {
-    with_device(jump_body);
+    with_sim(jump_body);
 }
 
 /* Any sign of life restarts the deadline */
@@ -269,10 +105,10 @@ static void slow_body(void)
     uint32_t buffer;
 
     /* it takes longer than the deadline, and shows many signs of life */
-    fault(VIRTIO_BUF_CMD_REGISTER, "slow", 0);
+    sim_fault(VIRTIO_BUF_CMD_REGISTER, "slow", 0);
     buffer = buffer_register(f.fd, f.bo, f.page);
     CHECK(time_in(0) - before >= 2000 * INT64_C(1000000));
-    no_fault();
+    sim_no_fault();
     buffer_update(f.fd, buffer, f.page);
     buffer_take_back(f.fd, buffer);
     close(f.fd);
@@ -280,7 +116,7 @@ static void slow_body(void)
 
 static void slow(void)
 {
-    with_device(slow_body);
+    with_sim(slow_body);
 }
 
 /* More commands than the ring has room for: they wait, and keep their order */
@@ -294,13 +130,13 @@ static void full_queue_body(void)
         buffers[i] = register_page(f.fd, f.page);
         CHECK(buffers[i]);
     }
-    fault(ANY, "slow", 0);
+    sim_fault(SIM_ANY, "slow", 0);
     for (int i = 0; i < MANY; i++) {
         serials[i] = buffer_update(f.fd, buffers[i], f.page);
     }
     CHECK_ERRNO(wait_one(f.fd, buffers[MANY - 1], DRM_VIRTBUF_WAIT_RELEASED,
                          serials[MANY - 1], 0), ETIME);
-    no_fault();
+    sim_no_fault();
     for (int i = 0; i < MANY; i++) {
         CHECK_OK(wait_one(f.fd, buffers[i], DRM_VIRTBUF_WAIT_RELEASED,
                           serials[i], PATIENCE_MS));
@@ -310,7 +146,7 @@ static void full_queue_body(void)
 
 static void full_queue(void)
 {
-    with_device(full_queue_body);
+    with_sim(full_queue_body);
 }
 
 static void full_queue_pulled_body(void)
@@ -322,8 +158,8 @@ static void full_queue_pulled_body(void)
         buffers[i] = register_page(f.fd, f.page);
         CHECK(buffers[i]);
     }
-    set_timeout(LONG_TIMEOUT);
-    fault(ANY, "silent", 0);
+    sim_set_timeout(SIM_LONG_TIMEOUT);
+    sim_fault(SIM_ANY, "silent", 0);
     for (int i = 0; i < MANY; i++) {
         buffer_update(f.fd, buffers[i], f.page);
     }
@@ -333,7 +169,7 @@ static void full_queue_pulled_body(void)
 
 static void full_queue_pulled(void)
 {
-    with_device(full_queue_pulled_body);
+    with_sim(full_queue_pulled_body);
 }
 
 struct header {
@@ -346,12 +182,13 @@ static void lengths_body(void)
 {
     static uint8_t zeroes[4096];
 
-    for (unsigned int command = VIRTIO_BUF_CMD_REGISTER;
-         command <= VIRTIO_BUF_CMD_UPDATE; command++) {
+    for (size_t c = 0; c < COMMANDS; c++) {
+        unsigned int command = commands[c];
+
         for (unsigned int len = 0; len < sizeof(struct header); len += 5) {
             struct fixture f = fixture_new();
 
-            answer(command, zeroes, len, len);
+            sim_answer(command, zeroes, len, len);
             if (command == VIRTIO_BUF_CMD_UPDATE) {
                 /* its answer comes later: the next call tells */
                 do_command(&f, command);
@@ -365,16 +202,16 @@ static void lengths_body(void)
             } else {
                 CHECK_ERRNO(do_command(&f, command), EIO);
             }
-            no_fault();
+            sim_no_fault();
             close(f.fd);
         }
         for (int i = 0; i < 2; i++) {
             struct fixture f = fixture_new();
 
-            answer(command, zeroes, sizeof(zeroes),
+            sim_answer(command, zeroes, sizeof(zeroes),
                    i ? UINT32_MAX : sizeof(zeroes));
             CHECK_OK(do_command(&f, command));
-            no_fault();
+            sim_no_fault();
             close(f.fd);
         }
     }
@@ -382,7 +219,7 @@ static void lengths_body(void)
 
 static void lengths(void)
 {
-    with_device(lengths_body);
+    with_sim(lengths_body);
 }
 
 static void statuses_body(void)
@@ -400,22 +237,25 @@ static void statuses_body(void)
 
         memset(bytes, 0xff, sizeof(bytes));
         memcpy(bytes, &header, sizeof(header));
-        for (unsigned int command = VIRTIO_BUF_CMD_REGISTER;
-             command <= VIRTIO_BUF_CMD_UPDATE; command++) {
+        for (size_t c = 0; c < COMMANDS; c++) {
+            unsigned int command = commands[c];
             struct fixture f = fixture_new();
             int ret;
 
-            answer(command, bytes, sizeof(bytes), sizeof(bytes));
+            sim_answer(command, bytes, sizeof(bytes), sizeof(bytes));
             ret = do_command(&f, command);
             if (command == VIRTIO_BUF_CMD_REGISTER ||
                 command == VIRTIO_BUF_CMD_SET_PROPERTIES) {
                 CHECK_EQ(ret, i == VIRTIO_BUF_S_OK ? 0 : -1);
+            } else if (command == VIRTIO_BUF_CMD_GET_CONSUMERS) {
+                /* what follows the header makes no sense */
+                CHECK_EQ(ret, -1);
             }
             if (ret < 0 && (i >= 12 || i == VIRTIO_BUF_S_PENDING ||
                             i == VIRTIO_BUF_S_NO_BUFFER)) {
                 CHECK_EQ(errno, EIO);
             }
-            no_fault();
+            sim_no_fault();
             close(f.fd);
         }
     }
@@ -423,7 +263,7 @@ static void statuses_body(void)
 
 static void statuses(void)
 {
-    with_device(statuses_body);
+    with_sim(statuses_body);
 }
 
 /* An answer to GET_EVENTS with one record, to be changed */
@@ -447,7 +287,7 @@ static struct events events_of(uint64_t id, uint32_t flags)
 
 static void tell(const struct events *events, unsigned int len)
 {
-    answer(VIRTIO_BUF_CMD_GET_EVENTS, events, sizeof(*events), len);
+    sim_answer(VIRTIO_BUF_CMD_GET_EVENTS, events, sizeof(*events), len);
     CHECK_OK(sim("notify", ""));
 }
 
@@ -475,8 +315,8 @@ static void broken_events_body(void)
         check_dies(&f);
         close(f.fd);
         CHECK_OK(sim("remove", ""));
-        CHECK_OK(sim("create", INSTANCE));
-        while (!find_device()) {
+        CHECK_OK(sim("create", SIM_INSTANCE));
+        while (!sim_find()) {
             sleep_ms(20);
         }
     }
@@ -484,7 +324,7 @@ static void broken_events_body(void)
 
 static void broken_events(void)
 {
-    with_device(broken_events_body);
+    with_sim(broken_events_body);
 }
 
 /* News that cannot be: nothing of it may count */
@@ -512,7 +352,7 @@ static void false_events_body(void)
         tell(&events, len);
         sleep_ms(50);
     }
-    no_fault();
+    sim_no_fault();
     /* it is not FREED: nobody has asked for it; and it works */
     CHECK_OK(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 3,
                       PATIENCE_MS));
@@ -527,7 +367,7 @@ static void false_events_body(void)
 
 static void false_events(void)
 {
-    with_device(false_events_body);
+    with_sim(false_events_body);
 }
 
 /* FREED again and again, for one that is PENDING, and for one that was */
@@ -538,7 +378,8 @@ static void freed_twice_body(void)
     struct events events = events_of(1, VIRTIO_BUF_EVENT_FREED);
     uint32_t again;
 
-    answer(VIRTIO_BUF_CMD_UNREGISTER, &header, sizeof(header), sizeof(header));
+    sim_answer(VIRTIO_BUF_CMD_UNREGISTER, &header, sizeof(header),
+               sizeof(header));
     CHECK_EQ(buffer_unregister(f.fd, f.buffer), DRM_VIRTBUF_STATE_PENDING);
     memcpy(events.more, &events.event, sizeof(events.event));
     events.head.count = 2;
@@ -548,7 +389,7 @@ static void freed_twice_body(void)
     CHECK_OK(wait_one(f.fd, f.buffer, DRM_VIRTBUF_WAIT_FREED, 0,
                       PATIENCE_MS));
     CHECK_EQ(buffer_unregister(f.fd, f.buffer), DRM_VIRTBUF_STATE_FREED);
-    no_fault();
+    sim_no_fault();
     again = buffer_register(f.fd, f.bo, f.page);
     buffer_update(f.fd, again, f.page);
     buffer_take_back(f.fd, again);
@@ -557,7 +398,7 @@ static void freed_twice_body(void)
 
 static void freed_twice(void)
 {
-    with_device(freed_twice_body);
+    with_sim(freed_twice_body);
 }
 
 /* There is always more, and it is always nothing: others get their turn */
@@ -584,7 +425,7 @@ static void endless_events_body(void)
 
 static void endless_events(void)
 {
-    with_device(endless_events_body);
+    with_sim(endless_events_body);
 }
 
 static void configurations(void)
@@ -616,7 +457,7 @@ static void configurations(void)
         WITH(max_dmabuf_size, 0xffffffffffffffff, true),
     };
 
-    need_sim();
+    sim_need();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[64];
         int patience = PATIENCE_MS / 20;
@@ -628,10 +469,10 @@ static void configurations(void)
         snprintf(text, sizeof(text), "%zu %zu %llu", cases[i].offset,
                  cases[i].size, cases[i].value);
         CHECK_OK(sim("config", text));
-        CHECK_OK(sim("create", INSTANCE));
+        CHECK_OK(sim("create", SIM_INSTANCE));
         for (; patience && !found; patience--) {
             sleep_ms(20);
-            found = find_device();
+            found = sim_find();
         }
         if (found) {
             struct fixture f = fixture_new();
@@ -658,14 +499,14 @@ static pid_t child_in_command(unsigned int command,
     char byte;
     pid_t pid;
 
-    set_timeout(LONG_TIMEOUT);
+    sim_set_timeout(SIM_LONG_TIMEOUT);
     CHECK_OK(pipe2(ready, O_CLOEXEC));
     pid = fork();
     CHECK_OK(pid);
     if (pid == 0) {
         struct fixture f = fixture_new();
 
-        fault(command, "silent", 0);
+        sim_fault(command, "silent", 0);
         CHECK_EQ(write(ready[1], "", 1), 1);
         rest(&f, command);
         _exit(0);
@@ -686,8 +527,8 @@ static void never_ends(const struct fixture *f, unsigned int command)
 /* Who waits for an answer can be killed before there is one */
 static void kill_in_command_body(void)
 {
-    for (unsigned int command = VIRTIO_BUF_CMD_REGISTER;
-         command <= VIRTIO_BUF_CMD_SET_PROPERTIES; command++) {
+    for (size_t i = 0; i < WAITED_FOR; i++) {
+        unsigned int command = commands[i];
         pid_t pid = child_in_command(command, never_ends);
         int status;
 
@@ -695,13 +536,13 @@ static void kill_in_command_body(void)
         CHECK_EQ(waitpid(pid, &status, 0), pid);
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         CHECK_OK(sim("remove", ""));
-        new_device();
+        sim_new();
     }
 }
 
 static void kill_in_command(void)
 {
-    with_device(kill_in_command_body);
+    with_sim(kill_in_command_body);
 }
 
 static void ends_with_the_device(const struct fixture *f, unsigned int command)
@@ -715,8 +556,8 @@ static void ends_with_the_device(const struct fixture *f, unsigned int command)
 /* Who waits for an answer hears that the device was pulled */
 static void pull_in_command_body(void)
 {
-    for (unsigned int command = VIRTIO_BUF_CMD_REGISTER;
-         command <= VIRTIO_BUF_CMD_SET_PROPERTIES; command++) {
+    for (size_t i = 0; i < WAITED_FOR; i++) {
+        unsigned int command = commands[i];
         /* no buffer keeps the device here: who is first is a matter of luck */
         int rounds = command == VIRTIO_BUF_CMD_SET_PROPERTIES ? 5 : 1;
 
@@ -727,14 +568,14 @@ static void pull_in_command_body(void)
             CHECK_OK(sim("remove", ""));
             CHECK_EQ(waitpid(pid, &status, 0), pid);
             CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-            new_device();
+            sim_new();
         }
     }
 }
 
 static void pull_in_command(void)
 {
-    with_device(pull_in_command_body);
+    with_sim(pull_in_command_body);
 }
 
 /* The pages may be in anybody's hands: they are out of use for ever */
@@ -744,7 +585,7 @@ static void stuck_reset_body(void)
     uint8_t *p = bo_map(f.fd, f.bo, f.page);
 
     /* as often as the driver looks before it gives up */
-    fault(ANY, "stuck-reset", 100);
+    sim_fault(SIM_ANY, "stuck-reset", 100);
     p[0] = 42;
     CHECK_OK(sim("remove", ""));
     CHECK_ERRNO(do_command(&f, VIRTIO_BUF_CMD_UPDATE), ENODEV);
@@ -755,7 +596,7 @@ static void stuck_reset_body(void)
 
 static void stuck_reset(void)
 {
-    with_device(stuck_reset_body);
+    with_sim(stuck_reset_body);
 }
 
 /* Programs run on while the device sleeps, and what they ask for waits */
@@ -791,7 +632,7 @@ static void sleep_awake_body(void)
 
 static void sleep_awake(void)
 {
-    with_device(sleep_awake_body);
+    with_sim(sleep_awake_body);
 }
 
 /* Asleep, then pulled; and closed while it sleeps */
@@ -815,7 +656,7 @@ static void sleep_ends_body(void)
 
 static void sleep_ends(void)
 {
-    with_device(sleep_ends_body);
+    with_sim(sleep_ends_body);
 }
 
 /* What it says on waking up is no better than what it says otherwise */
@@ -828,20 +669,20 @@ static void bad_dreams_body(void)
     if (sim("sleep", "") < 0) {
         test_skip("this kernel cannot sleep: %s", errno_name(errno));
     }
-    answer(VIRTIO_BUF_CMD_REGISTER, &limit, sizeof(limit), sizeof(limit));
+    sim_answer(VIRTIO_BUF_CMD_REGISTER, &limit, sizeof(limit), sizeof(limit));
     CHECK_OK(sim("wake", ""));
     /* it has no place for the buffer any more */
     CHECK_EQ(buffer_unregister(f.fd, f.buffer), DRM_VIRTBUF_STATE_FREED);
-    no_fault();
+    sim_no_fault();
     f.buffer = buffer_register(f.fd, f.bo, f.page);
     CHECK_OK(sim("sleep", ""));
-    answer(VIRTIO_BUF_CMD_REGISTER, zeroes, sizeof(zeroes), sizeof(zeroes));
+    sim_answer(VIRTIO_BUF_CMD_REGISTER, zeroes, sizeof(zeroes), sizeof(zeroes));
     CHECK_OK(sim("wake", ""));
     CHECK_EQ(buffer_unregister(f.fd, f.buffer), DRM_VIRTBUF_STATE_FREED);
-    no_fault();
+    sim_no_fault();
 
     f.buffer = buffer_register(f.fd, f.bo, f.page);
-    fault(VIRTIO_BUF_CMD_UPDATE, "silent", 0);
+    sim_fault(VIRTIO_BUF_CMD_UPDATE, "silent", 0);
     do_command(&f, VIRTIO_BUF_CMD_UPDATE);
     CHECK_OK(sim("sleep", ""));
     CHECK_OK(sim("wake", ""));
@@ -852,7 +693,7 @@ static void bad_dreams_body(void)
 
 static void bad_dreams(void)
 {
-    with_device(bad_dreams_body);
+    with_sim(bad_dreams_body);
 }
 
 static const struct test tests[] = {

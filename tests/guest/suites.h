@@ -21,6 +21,7 @@ extern const struct suite fragment_suite;   /* frames in fragmented memory */
 extern const struct suite quota_suite;     /* quotas */
 extern const struct suite sleep_suite;     /* suspend, hibernation */
 extern const struct suite hostile_suite;   /* a device that misbehaves */
+extern const struct suite hostile_answers_suite; /* its consumers, too */
 extern const struct suite shortage_suite;  /* allocations fail */
 extern const struct suite fuzz_suite;      /* random calls */
 extern const struct suite unplug_suite;     /* the device goes away */

@@ -8,8 +8,8 @@
  * taking the driver from the device, while a thread goes on writing in the
  * buffer's pages and their neighbours and misses no write. Once the pages are
  * back, they are filled with a secret. The hoarder must not see that, and what
- * it writes must not be seen here, in some rounds that follow. The memory is the
- * driver's, this program's own and another driver's, in turn.
+ * it writes must not be seen here, in some rounds that follow. The memory is
+ * the driver's, this program's own and another driver's, in turn.
  *
  * With --kexec, the last round ends in another kernel, which fills all memory
  * with the secret (--fill) and goes on.
@@ -216,7 +216,7 @@ static long read_number(const char *path, const char *key)
     CHECK(file != NULL);
     while (value < 0 && fgets(line, sizeof(line), file)) {
         if (strncmp(line, key, length) == 0) {
-            value = strtol(line + length, NULL, 10);
+            value = (long)strtoul(line + length, NULL, 10);
         }
     }
     fclose(file);

@@ -29,8 +29,8 @@ APPLICATION_HOLDER "',\n"
 "  --writer           a host program has subscribed to '"
 APPLICATION_WRITER "',\n"
 "                     and writes to its buffers\n"
-"  --zero-copy        the host has KVM and udmabuf: what can be shared without\n"
-"                     a copy has to be\n"
+"  --zero-copy        the host has KVM and udmabuf: pages that can be shared\n"
+"                     must not be copied\n"
 "  --device NODE      test this device, /dev/dri/renderD128 for example\n"
 "  --instance NAME    test the device of this name\n"
 "  --filter GLOBS     run the tests whose name fits: 'memory/*,wait/*' for\n"
@@ -65,7 +65,7 @@ int main(int argc, char **argv)
         register_suite, property_suite, update_suite, wait_suite, sync_suite,
         event_suite, writer_suite, lifetime_suite, limit_suite, quota_suite,
         consumer_suite, fragment_suite, sleep_suite, unplug_suite,
-        hostile_suite, shortage_suite, fuzz_suite,
+        hostile_suite, hostile_answers_suite, shortage_suite, fuzz_suite,
     };
     struct harness_options options = { .time_limit_s = 120 };
     const char *node = NULL, *instance = NULL;

@@ -389,7 +389,8 @@ static int virtbuf_sim_find_vqs(struct virtio_device *vdev, unsigned int count,
 
 static u64 virtbuf_sim_get_features(struct virtio_device *vdev)
 {
-	return BIT_ULL(VIRTIO_F_VERSION_1);
+	/* It has no consumers, but may say that one has written */
+	return BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_BUF_F_WRITER);
 }
 
 static int virtbuf_sim_finalize_features(struct virtio_device *vdev)
