@@ -293,6 +293,24 @@ def bounce_tasks(run, level, limit, accel) -> list:
              "name": f"{level}-bounce"}]
 
 
+# What reaches the device by addresses
+IOMMU_SUITES = ("memory", "register", "import", "userptr", "consumer")
+
+
+def iommu_tasks(run, level, limit, accel) -> list:
+    """A guest whose IOMMU translates what the device is told."""
+    program = run.parts.host.program("virtbuf-test")
+    params = run.driver_guest(limit, accel)
+    params.update(program=str(program), programs=[str(program)],
+                  arguments="--consumer --holder "
+                            f"--filter '{filter_of(IOMMU_SUITES)}'",
+                  part="vIOMMU", device=SMALL_LIMITS + PATIENT,
+                  devices=["-device", "intel-iommu,intremap=off"],
+                  boot="loglevel=5 intel_iommu=on iommu.passthrough=0")
+    return [{"kind": "guest_tests", "params": params,
+             "name": f"{level}-iommu"}]
+
+
 def fragment_tasks(run, level, limit, accel) -> list:
     """A guest whose memory is filled, so it has little."""
     program = run.parts.host.program("virtbuf-test")
@@ -311,6 +329,8 @@ def run_guest(run, level, kernel, limit):
     found = guest_tasks(run, level, limit, run.machine.accel(), kernel)
     if kernel == "stock" and run.pattern(level) in "import/bounced":
         found += bounce_tasks(run, level, limit, run.machine.accel())
+    if kernel == "stock" and run.pattern(level) in "import/translated":
+        found += iommu_tasks(run, level, limit, run.machine.accel())
     if not found:
         run.report.one(level, "registered", False,
                        "tests/guest builds no program")
