@@ -463,10 +463,13 @@ static void parameters_are_told(void)
 
 static void use_is_shown(void)
 {
-    int fd = device_open(), second = device_open();
+    int fd = device_open(), second = device_open(), other;
     uint64_t page = device_page(fd);
     uint32_t one, two;
 
+    if (geteuid() != 0) {
+        test_skip("only root is two users");
+    }
     settle();
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-registered"), 0);
@@ -478,28 +481,55 @@ static void use_is_shown(void)
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-properties"), 0);
     CHECK(fdinfo(second, "drm-virtbuf-properties") >= PROPERTY_SIZE);
+    /* those of the user are the sums, whichever file is asked */
+    for (int i = 0; i < 2; i++) {
+        int which = i ? second : fd;
+
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-buffers"), 2);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-registered"),
+                 4 * page / 1024);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-pending"), 0);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-properties"),
+                 fdinfo(second, "drm-virtbuf-properties"));
+    }
+    other = open_as(OTHER_USER);
+    CHECK(register_bytes(other, page, PROPERTY_SIZE));
+    CHECK_EQ(fdinfo(other, "drm-virtbuf-user-buffers"), 1);
+    CHECK_EQ(fdinfo(other, "drm-virtbuf-user-registered"), page / 1024);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), 2);
-    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-buffers"), 2);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), 4 * page / 1024);
+    close(other);
     buffer_take_back(fd, one);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-registered"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), 1);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), page / 1024);
+    buffer_take_back(second, two);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), 0);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-properties"), 0);
     close(second);
     close(fd);
 }
 
 static void use_of_pending_is_shown(void)
 {
-    int fd = device_open();
-    uint32_t buffer = held_buffer(fd);
+    int fd = device_open(), second = device_open();
+    uint32_t buffer;
 
+    settle();
+    buffer = held_buffer(fd);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 0);
     CHECK_EQ(buffer_unregister(fd, buffer), DRM_VIRTBUF_STATE_PENDING);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 1);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 1);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-pending"), 0);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 1);
     CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0, PATIENCE_MS));
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 0);
+    close(second);
     close(fd);
 }
 
