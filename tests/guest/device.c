@@ -21,6 +21,7 @@
 #define GIVE_BACK_MS    20000
 
 bool device_shares_pages;
+unsigned int device_pulls;
 
 static struct virtbuf_device device;
 static char driver[256];        /* "/sys/bus/virtio/drivers/..." */

@@ -47,6 +47,9 @@ const char *device_virtio(void);
 /* --zero-copy: a buffer whose pages can be shared must not be copied */
 extern bool device_shares_pages;
 
+/* --pulled: how often the host pulls the device */
+extern unsigned int device_pulls;
+
 /* Is its render node there? */
 bool device_is_there(void);
 /*

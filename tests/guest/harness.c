@@ -266,6 +266,9 @@ static void run_test(const struct test *test, unsigned int time_limit_s)
 
 static const char *what_is_needed(unsigned int missing)
 {
+    if (missing & NEEDS_PULLS) {
+        return "nobody pulls the device (--pulled says that the host does)";
+    }
     if (missing & NEEDS_HOLDER) {
         return "no host program holds buffers (--holder says that one does)";
     }

@@ -18,6 +18,7 @@
 #define NEEDS_CONSUMER  (1 << 0) /* one that reads and releases */
 #define NEEDS_HOLDER    (1 << 1) /* one that never releases */
 #define NEEDS_WRITER    (1 << 2) /* one that writes */
+#define NEEDS_PULLS     (1 << 3) /* it pulls the device when it is asked to */
 
 struct test {
     const char *name;

@@ -305,37 +305,47 @@ static void work_until_it_goes(int ready)
 
 #define WORKERS 3
 
+static void workers_start(pid_t *pids)
+{
+    for (int i = 0; i < WORKERS; i++) {
+        int ready[2];
+        char byte;
+
+        CHECK_OK(pipe2(ready, O_CLOEXEC));
+        pids[i] = fork();
+        CHECK_OK(pids[i]);
+        if (pids[i] == 0) {
+            work_until_it_goes(ready[1]);
+        }
+        close(ready[1]);
+        CHECK_EQ(read(ready[0], &byte, 1), 1);
+        close(ready[0]);
+    }
+}
+
+static void workers_end(const pid_t *pids)
+{
+    for (int i = 0; i < WORKERS; i++) {
+        int status;
+
+        CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
+        if (WIFEXITED(status) && WEXITSTATUS(status)) {
+            _exit(1); /* it has said why */
+        }
+        CHECK(WIFEXITED(status));
+    }
+}
+
 /* Lets @pull take the device from workers, five times */
 static void pull_under_load(void (*pull)(void), void (*give_back)(void))
 {
     for (int round = 0; round < 5; round++) {
         pid_t pids[WORKERS];
 
-        for (int i = 0; i < WORKERS; i++) {
-            int ready[2];
-            char byte;
-
-            CHECK_OK(pipe2(ready, O_CLOEXEC));
-            pids[i] = fork();
-            CHECK_OK(pids[i]);
-            if (pids[i] == 0) {
-                work_until_it_goes(ready[1]);
-            }
-            close(ready[1]);
-            CHECK_EQ(read(ready[0], &byte, 1), 1);
-            close(ready[0]);
-        }
+        workers_start(pids);
         sleep_ms(10 + 37 * (unsigned int)round);
         pull();
-        for (int i = 0; i < WORKERS; i++) {
-            int status;
-
-            CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
-            if (WIFEXITED(status) && WEXITSTATUS(status)) {
-                _exit(1); /* it has said why */
-            }
-            CHECK(WIFEXITED(status));
-        }
+        workers_end(pids);
         if (round < 4) {
             give_back();
         }
@@ -403,6 +413,57 @@ static void removed_under_load(void)
     check_nothing_leaked();
 }
 
+/* A buffer that somebody on the host has, until the host pulls the device */
+static void use_until_pulled(unsigned int round)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+    uint32_t bo = bo_create(fd, page), buffer;
+    uint8_t *p = bo_map(fd, bo, page);
+    struct pollfd end = { .fd = fd, .events = POLLIN };
+    pid_t pids[WORKERS];
+
+    memset(p, (int)round + 1, page);
+    buffer = buffer_register_for(fd, bo, page, APPLICATION_HOLDER,
+                                 DRM_VIRTBUF_MODE_IN_PLACE);
+    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, PATIENCE_MS));
+    buffer_update(fd, buffer, page);
+    workers_start(pids);
+    test_note("pull %u", round);
+    CHECK_EQ(poll(&end, 1, PATIENCE_MS), 1);
+    CHECK(end.revents & POLLHUP);
+    CHECK_ERRNO(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, 0),
+                ENODEV);
+    workers_end(pids);
+    for (uint64_t i = 0; i < page; i++) {
+        CHECK_EQ(p[i], round + 1);
+    }
+    munmap(p, page);
+    close(fd);
+}
+
+/* tests/lab/hotplug.py reads the notes */
+static void pulled_by_the_host(void)
+{
+    for (unsigned int round = 0; round < device_pulls; round++) {
+        int64_t give_up = time_in(PATIENCE_MS);
+        int fd;
+
+        use_until_pulled(round);
+        while (device_is_there()) {
+            CHECK(time_in(0) < give_up);
+            sleep_ms(20);
+        }
+        test_note("gone %u", round);
+        device_wait();
+        CHECK(device_is_there());
+        fd = device_open();
+        CHECK(register_page(fd, device_page(fd)));
+        close(fd);
+        check_nothing_leaked();
+    }
+}
+
 static const struct test tests[] = {
     { "while-open", while_open, 0 },
     { "while-borrowing", while_borrowing, 0 },
@@ -412,6 +473,7 @@ static const struct test tests[] = {
     { "again-and-again", again_and_again, 0 },
     { "unbound-under-load", unbound_under_load, 0 },
     { "removed-under-load", removed_under_load, 0 },
+    { "pulled-by-the-host", pulled_by_the_host, NEEDS_PULLS | NEEDS_HOLDER },
 };
 
 const struct suite unplug_suite = SUITE("unplug", tests);

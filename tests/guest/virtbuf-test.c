@@ -29,6 +29,7 @@ APPLICATION_HOLDER "',\n"
 "  --writer           a host program has subscribed to '"
 APPLICATION_WRITER "',\n"
 "                     and writes to its buffers\n"
+"  --pulled N         the host pulls the device N times, when it is asked to\n"
 "  --zero-copy        the host has KVM and udmabuf: pages that can be shared\n"
 "                     must not be copied\n"
 "  --device NODE      test this device, /dev/dri/renderD128 for example\n"
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
         { "consumer", no_argument, NULL, 'c' },
         { "holder", no_argument, NULL, 'o' },
         { "writer", no_argument, NULL, 'w' },
+        { "pulled", required_argument, NULL, 'p' },
         { "zero-copy", no_argument, NULL, 'z' },
         { "device", required_argument, NULL, 'd' },
         { "instance", required_argument, NULL, 'i' },
@@ -82,6 +84,10 @@ int main(int argc, char **argv)
             break;
         case 'w':
             options.provided |= NEEDS_WRITER;
+            break;
+        case 'p':
+            options.provided |= NEEDS_PULLS;
+            device_pulls = (unsigned int)atoi(optarg);
             break;
         case 'z':
             device_shares_pages = true;

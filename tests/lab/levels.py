@@ -16,6 +16,7 @@ import typing
 import demo
 import env
 import fuzz
+import hotplug
 import inside
 import kunit
 import migrate
@@ -445,6 +446,8 @@ LEVELS = [
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
     Level("migration", "a guest moves to another QEMU while it plays",
           ["qemu", "stock", "driver", "host"], migrate.run_level),
+    Level("hotplug", "the host pulls the device while a guest uses it",
+          ["qemu", "stock", "driver", "host"], hotplug.run_level),
     Level("wayland", "an unmodified Wayland client, copied",
           ["qemu", "stock", "driver", "host", "wayland-client"], run_wayland),
     Level("libfuzzer", "every fuzz target of library and device, shortly",

@@ -7,14 +7,13 @@ have to come in order, and every byte is compared.
 """
 
 import contextlib
-import json
 import random
-import socket
 import subprocess
 import time
 
 import env
 import media
+import qmp
 import report
 import tasks
 import vm
@@ -42,33 +41,6 @@ def write_clip(path):
                   .encode())
         for _ in range(CLIP_FRAMES):
             out.write(b"FRAME\n" + noise.randbytes(size))
-
-
-class Monitor:
-    """QEMU's QMP socket: one command at a time."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(LIMIT)
-        self.socket.connect(str(path))
-        self.lines = self.socket.makefile("r", encoding="utf-8")
-        self.lines.readline()   # the greeting
-        self.do("qmp_capabilities")
-
-    def do(self, command, **arguments):
-        self.socket.sendall(json.dumps(
-            {"execute": command, "arguments": arguments}).encode())
-        for line in self.lines:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise env.LabError(f"{command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-        raise env.LabError(f"{command}: QEMU has hung up")
-
-    def close(self):
-        self.lines.close()
-        self.socket.close()
 
 
 def move(monitor, channel):
@@ -159,7 +131,7 @@ def cases_of(params, folder) -> list:
             stack)
         after = consume(params, peers, "after", sockets / "destination",
                         FRAMES_AFTER)
-        monitor = Monitor(sockets / "qmp")
+        monitor = qmp.Monitor(sockets / "qmp", LIMIT)
         stack.callback(monitor.close)
         move(monitor, sockets / "channel")
         cases.append(report.Case("the guest moves", report.OK))

@@ -292,6 +292,24 @@ exit $status
 """
 
 
+def cases_of_guest(result, name) -> list:
+    """What the test program of that name said, and how its guest ended."""
+    said = next((n for n, line in enumerate(result.output)
+                 if line.startswith("lab: ")), len(result.output))
+    cases = report.read_tap(result.output[:said])
+    problem = result.problem()
+    if not problem and said < len(result.output):
+        problem = " ".join(" ".join(result.output[said:said + 14]).split())
+    if not problem and result.status not in (0, 1):
+        problem = f"{name}: exit status {result.status}"
+    if not problem and result.status and not any(
+            c.result == report.FAILED for c in cases):
+        problem = f"{name}: exit status {result.status}"
+    cases.append(report.Case("guest kernel and exit", report.FAILED
+                             if problem else report.OK, problem))
+    return cases
+
+
 def guest_tests(params, folder, watch=None) -> dict:
     """A test program in a guest, with the host programs it wants beside."""
     program = pathlib.Path(params["program"])
@@ -327,19 +345,7 @@ def guest_tests(params, folder, watch=None) -> dict:
             seen = hoarders.problems(30)
         finally:
             running.stop()
-    said = next((n for n, line in enumerate(result.output)
-                 if line.startswith("lab: ")), len(result.output))
-    cases = report.read_tap(result.output[:said])
-    problem = result.problem()
-    if not problem and said < len(result.output):
-        problem = " ".join(" ".join(result.output[said:said + 14]).split())
-    if not problem and result.status not in (0, 1):
-        problem = f"{program.name}: exit status {result.status}"
-    if not problem and result.status and not any(
-            c.result == report.FAILED for c in cases):
-        problem = f"{program.name}: exit status {result.status}"
-    cases.append(report.Case("guest kernel and exit", report.FAILED
-                             if problem else report.OK, problem))
+    cases = cases_of_guest(result, program.name)
     if params.get("hoarder"):
         cases += revoke.hoarder_cases(folder / "hoarder.log", seen)
     if params.get("part"):
