@@ -2,12 +2,13 @@
 """Static checks of the driver with Linux's own tools.
 
 Owns what is asked of gcc (W=1), sparse, kernel-doc and Coccinelle, and the
-reading of their answers.  The driver is checked where it stands upstream, in
+reading of their answers; the driver's page in Linux's documentation, too.  The driver is checked where it stands upstream, in
 the tree and with the configuration of the debug kernel, its KUnit tests
 included.  Every checked file is a case for each tool; one that the tool did
 not come to is a failed case.
 """
 
+import io
 import pathlib
 import re
 
@@ -17,6 +18,9 @@ from report import FAILED, OK, SKIPPED, Case
 
 DRIVER = "drivers/gpu/drm/virtio-buf"
 UAPI = ("include/uapi/drm/virtbuf_drm.h", "include/uapi/linux/virtio_buf.h")
+# The page about the driver in Linux's documentation, and what it asks for
+PAGE = "Documentation/gpu/virtio-buf.rst"
+TAKEN = re.compile(r"^\.\. kernel-doc:: *(\S*)$", re.MULTILINE)
 # Beyond what every lab has
 PACKAGES = ("sparse", "coccinelle")
 # Semantic patches with OCaml in them, for which spatch wants its compiler
@@ -52,6 +56,28 @@ def of_files(tool, names, lines, seen) -> list:
              for name in names]
     # headers, where the tool names them
     return cases + [case_of(tool, name, said[name]) for name in sorted(said)]
+
+
+def page_faults(text) -> list:
+    """What docutils says of a page, lines 'LINE: ...'; what Sphinx adds to it
+    stands for nothing.  ImportError without docutils."""
+    import docutils.core
+    import docutils.parsers.rst
+
+    class Taken(docutils.parsers.rst.Directive):
+        required_arguments, final_argument_whitespace = 1, True
+        option_spec = dict.fromkeys(("export", "internal", "functions",
+                                     "identifiers", "doc"), str)
+
+        def run(self):
+            return []
+    docutils.parsers.rst.directives.register_directive("kernel-doc", Taken)
+    said = io.StringIO()
+    docutils.core.publish_doctree(text, settings_overrides={
+        "warning_stream": said, "halt_level": 5, "file_insertion_enabled":
+        False, "_disable_config": True})
+    return [line.partition(":")[2] for line in said.getvalue().splitlines()
+            if line.startswith("<string>:")]
 
 
 def tool_steps() -> list:
@@ -117,6 +143,36 @@ class Static:
             cases.append(case_of("kernel-doc", name, said))
         return cases
 
+    def page(self) -> list:
+        """The page about the driver: valid, and what it takes is there."""
+        text = (self.lab.top / PAGE).read_text()
+        title = f"page {PAGE}"
+        try:
+            cases = [case_of("page", PAGE, page_faults(text))]
+        except ImportError as error:
+            cases = [Case(title, SKIPPED, f"python3-docutils: {error}")]
+        names = TAKEN.findall(text)
+        if not names:
+            cases.append(Case(f"{title} uAPI", FAILED,
+                              "it takes nothing from the sources"))
+        return cases + [self.taken(name) for name in names]
+
+    def taken(self, name) -> Case:
+        """A file that the page is made of, in part."""
+        log = self.folder / "page.log"
+        log.unlink(missing_ok=True)
+        try:
+            env.run([self.kernel.src / "scripts" / "kernel-doc", "-rst", name],
+                    log, append=False, cwd=self.lab.top)
+        except env.CommandFailed as error:
+            return case_of("page", name, [f"exit status {error.status}"])
+        lines = log.read_text(errors="replace").splitlines()[1:]
+        said = [line for line in lines
+                if re.search(r"\b(?:warning|error): ", line)]
+        if not any(line.startswith(".. c:") for line in lines):
+            said.append("nothing in it is documented")
+        return case_of("page", name, said)
+
     def scripts(self) -> tuple:
         """Linux's semantic patches that can report: those that run here,
         and those that do not."""
@@ -168,7 +224,7 @@ class Static:
     def all(self, pattern) -> list:
         """The cases of the tools that the pattern names, or of all."""
         tools = {"gcc-W=1": self.compiler, "sparse": self.sparse,
-                 "kernel-doc": self.kernel_doc,
+                 "kernel-doc": self.kernel_doc, "page": self.page,
                  "coccinelle": self.coccinelle}
         tool = pattern.split(" ")[0]
         with steps.locked(self.lab, "linux"):
