@@ -114,6 +114,15 @@ static void virtbuf_stream_run_in(struct virtbuf_stream *stream,
 		refcount_dec(&stream->refs);
 }
 
+/* As virtbuf_stream_run_in(), but never later than what is pending already */
+static void virtbuf_stream_run_by(struct virtbuf_stream *stream,
+				  unsigned long delay)
+{
+	refcount_inc(&stream->refs);
+	if (!queue_delayed_work(stream->vb->wq, &stream->work, delay))
+		refcount_dec(&stream->refs);
+}
+
 /**
  * virtbuf_stream_kick - looks again at what waits in a stream
  * @stream: the caller has a reference
@@ -428,7 +437,8 @@ static void virtbuf_stream_work(struct work_struct *work)
 	if (update && update->fences && !virtbuf_fences_ready(update->fences)) {
 		long left = update->deadline - jiffies;
 
-		virtbuf_stream_run_in(stream, max(left, 0L));
+		/* A fence that has signalled meanwhile has started it again */
+		virtbuf_stream_run_by(stream, max(left, 0L));
 	}
 	mutex_unlock(&vb->vq_lock);
 	virtbuf_points_signal(vb);
