@@ -478,7 +478,8 @@ int virtbuf_restore(struct virtio_device *vdev);
  * @pm: keeps the machine from hibernation while pages are shared
  * @stopped: virtbuf_stop() was here; remove and reboot do not run together
  *
- * @wq: answers, configuration changes and the watchdog; ordered
+ * @wq: answers, configuration changes, the watchdog and streams; ordered. As
+ *	long as the DRM device, because fences signal when they like.
  * @completed: the virtqueue has answers
  * @config: the configuration has changed
  * @watchdog: runs when the device owes an answer

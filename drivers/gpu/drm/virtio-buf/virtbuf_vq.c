@@ -17,6 +17,7 @@
 #include <linux/virtio_config.h>
 #include <linux/vmalloc.h>
 
+#include <drm/drm_managed.h>
 #include <drm/drm_print.h>
 
 #include <kunit/visibility.h>
@@ -507,6 +508,11 @@ static size_t virtbuf_events_size(struct virtbuf_device *vb)
 	return max_t(size_t, size, VIRTBUF_EVENTS_SIZE);
 }
 
+static void virtbuf_destroy_wq(struct drm_device *drm, void *wq)
+{
+	destroy_workqueue(wq);
+}
+
 /**
  * virtbuf_vq_init - finds the virtqueue and makes it work
  * @vb: the device; its vdev's priv points to it already
@@ -544,19 +550,21 @@ int virtbuf_vq_init(struct virtbuf_device *vb)
 	events->command.done = virtbuf_events_done;
 	vb->events = events;
 
+	/* Fences of ioctls that are older than an unplug still queue to it */
 	vb->wq = alloc_ordered_workqueue("virtbuf", 0);
 	if (!vb->wq)
+		goto err_events;
+	ret = drmm_add_action_or_reset(vb->drm, virtbuf_destroy_wq, vb->wq);
+	if (ret)
 		goto err_events;
 
 	ret = virtbuf_vq_find(vb);
 	if (ret)
-		goto err_wq;
+		goto err_events;
 	vb->dma_dev = virtqueue_dma_dev(vb->vq);
 	vb->open = true;
 	return 0;
 
-err_wq:
-	destroy_workqueue(vb->wq);
 err_events:
 	kvfree(events->answer);
 	kfree(events);
@@ -659,11 +667,13 @@ void virtbuf_vq_quiesce(struct virtbuf_device *vb)
 /**
  * virtbuf_vq_fini - undoes virtbuf_vq_init()
  * @vb: the device, quiet
+ *
+ * The workqueue stays until the DRM device ends.
  */
 void virtbuf_vq_fini(struct virtbuf_device *vb)
 {
 	virtbuf_vq_release(vb);
-	destroy_workqueue(vb->wq);
+	flush_workqueue(vb->wq);
 	kvfree(vb->events->answer);
 	kfree(vb->events);
 }
