@@ -228,9 +228,11 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 	unsigned int i;
 	bool pending;
 
+	mutex_lock(&vb->vq_lock);
 	spin_lock(&vb->lock);
 	if (buffer->state == VIRTBUF_FREED) {
 		spin_unlock(&vb->lock);
+		mutex_unlock(&vb->vq_lock);
 		return;
 	}
 	if (buffer->state >= VIRTBUF_UNREGISTERING) {
@@ -249,6 +251,9 @@ static void virtbuf_buffer_freed(struct virtbuf_device *vb,
 	if (pending)
 		virtbuf_event_tell(vb, buffer, BIT(DRM_VIRTBUF_WAIT_FREED));
 	spin_unlock(&vb->lock);
+	/* One that was never unregistered may still have some */
+	virtbuf_updates_drop(vb, buffer, 0);
+	mutex_unlock(&vb->vq_lock);
 	virtbuf_points_signal(vb);
 
 	virtbuf_free_parts(vb, buffer, shared);
