@@ -39,11 +39,19 @@ static bool virtbuf_holds(const struct virtbuf_wait *wait)
 	}
 }
 
+/* What can still happen to a buffer that is given back is FREED alone */
+static bool virtbuf_is_over(const struct virtbuf_wait *wait)
+{
+	return wait->item.condition != DRM_VIRTBUF_WAIT_FREED &&
+	       wait->buffer->state != VIRTBUF_REGISTERED;
+}
+
 /* Whether WAIT has an end: its index, -ETIME if not, or an error of an item */
 static int virtbuf_look(struct virtbuf_device *vb, struct virtbuf_wait *waits,
 			u32 count, bool all)
 {
 	u32 i, held = 0, first = 0;
+	bool over = false;
 	int ret = -ETIME;
 
 	spin_lock(&vb->lock);
@@ -53,31 +61,33 @@ static int virtbuf_look(struct virtbuf_device *vb, struct virtbuf_wait *waits,
 			waits[i].buffer->error = 0;
 			goto out;
 		}
-		if (virtbuf_holds(&waits[i]) && !held++)
+		if (!virtbuf_holds(&waits[i]))
+			over |= virtbuf_is_over(&waits[i]);
+		else if (!held++)
 			first = i;
 	}
 	if (all ? held == count : held)
 		ret = first;
 	else if (vb->error)
 		ret = vb->error;
+	else if (over)
+		ret = -ENOENT;
 out:
 	spin_unlock(&vb->lock);
 	return ret;
 }
 
 static int virtbuf_check_wait_item(struct virtbuf_device *vb,
-				   struct virtbuf_buffer *buffer,
-				   const struct drm_virtbuf_wait_item *item)
+				   const struct virtbuf_wait *wait)
 {
 	int ret = 0;
 
 	spin_lock(&vb->lock);
-	if (item->condition == DRM_VIRTBUF_WAIT_RELEASED &&
-	    item->value > buffer->given_serial)
-		ret = -EINVAL;
-	if (item->condition != DRM_VIRTBUF_WAIT_FREED &&
-	    buffer->state != VIRTBUF_REGISTERED)
+	if (virtbuf_is_over(wait))
 		ret = -ENOENT;
+	else if (wait->item.condition == DRM_VIRTBUF_WAIT_RELEASED &&
+		 wait->item.value > wait->buffer->given_serial)
+		ret = -EINVAL;
 	spin_unlock(&vb->lock);
 	return ret;
 }
@@ -103,7 +113,7 @@ static int virtbuf_get_wait(struct virtbuf_file *file,
 	if (item->condition == DRM_VIRTBUF_WAIT_WRITTEN &&
 	    !wait->buffer->written)
 		return -EINVAL;
-	return virtbuf_check_wait_item(file->vb, wait->buffer, item);
+	return virtbuf_check_wait_item(file->vb, wait);
 }
 
 /*
