@@ -142,25 +142,23 @@ void virtbuf_stream_fences_signalled(void *stream)
 	virtbuf_stream_run_in(stream, 0);
 }
 
-/**
- * virtbuf_try_claim - keeps others from changing a buffer
- * @vb: the device
- * @buffer: the buffer
- * @what: VIRTBUF_BUSY_*
- *
- * Return: whether it is the caller's now.
- */
-bool virtbuf_try_claim(struct virtbuf_device *vb,
-		       struct virtbuf_buffer *buffer, unsigned int what)
+/* Keeps others from changing a buffer: 0, -EBUSY while they do, or an error */
+static int virtbuf_try_claim(struct virtbuf_device *vb,
+			     struct virtbuf_buffer *buffer, unsigned int what)
 {
-	bool free;
+	int ret = 0;
 
 	spin_lock(&vb->lock);
-	free = !(buffer->busy & what);
-	if (free)
+	if (vb->error)
+		ret = vb->error;
+	else if (buffer->state != VIRTBUF_REGISTERED)
+		ret = -ENOENT;
+	else if (buffer->busy & what)
+		ret = -EBUSY;
+	else
 		buffer->busy |= what;
 	spin_unlock(&vb->lock);
-	return free;
+	return ret;
 }
 
 /**
@@ -169,24 +167,22 @@ bool virtbuf_try_claim(struct virtbuf_device *vb,
  * @buffer: the buffer
  * @what: VIRTBUF_BUSY_*, set when it returns 0
  *
- * Interruptible, without effect then. Bounded by the device's answer.
+ * Interruptible, without effect then. Bounded by the device's answer, and ends
+ * with the buffer: nobody is woken for one whose handle is gone.
  *
  * Return: 0, or a negative errno.
  */
 int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
 		  unsigned int what)
 {
-	struct virtbuf_device *vb = file->vb;
-	bool claimed = false;
-	int ret;
+	int ret, claim = 0;
 
 	ret = wait_event_interruptible(file->wait,
-				       (claimed = virtbuf_try_claim(vb, buffer,
-								    what)) ||
-				       virtbuf_error(vb));
-	if (ret)
-		return ret;
-	return claimed ? 0 : virtbuf_error(vb);
+				       (claim = virtbuf_try_claim(file->vb,
+								  buffer,
+								  what)) !=
+				       -EBUSY);
+	return ret ?: claim;
 }
 
 /**
@@ -401,8 +397,9 @@ static int virtbuf_stream_send(struct virtbuf_stream *stream,
 	if (ret)
 		return ret;
 	/* Who gives the claim back kicks the stream */
-	if (!virtbuf_try_claim(vb, buffer, claim))
-		return -EAGAIN;
+	ret = virtbuf_try_claim(vb, buffer, claim);
+	if (ret)
+		return ret == -EBUSY ? -EAGAIN : ret;
 	ret = virtbuf_update_apply(vb, update);
 	if (!ret)
 		ret = virtbuf_update_send(vb, update);

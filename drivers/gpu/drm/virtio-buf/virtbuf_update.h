@@ -196,8 +196,6 @@ struct virtbuf_stream *virtbuf_stream_get(struct virtbuf_device *vb, u64 id);
 void virtbuf_stream_put(struct virtbuf_stream *stream);
 void virtbuf_stream_kick(struct virtbuf_stream *stream);
 void virtbuf_stream_fences_signalled(void *stream);
-bool virtbuf_try_claim(struct virtbuf_device *vb,
-		       struct virtbuf_buffer *buffer, unsigned int what);
 int virtbuf_claim(struct virtbuf_file *file, struct virtbuf_buffer *buffer,
 		  unsigned int what);
 void virtbuf_unclaim(struct virtbuf_device *vb, struct virtbuf_buffer *buffer,
