@@ -51,6 +51,7 @@ static int virtbuf_open(struct drm_device *drm, struct drm_file *drm_file)
 	file->context = context;
 	xa_init_flags(&file->handles, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&file->wait);
+	mutex_init(&file->read_lock);
 	file->drm_file = drm_file;
 	drm_file->driver_priv = file;
 

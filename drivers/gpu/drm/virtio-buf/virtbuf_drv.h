@@ -428,6 +428,7 @@ int virtbuf_ioctl_events(struct drm_device *drm, void *data,
  *	its buffer is gone, and must not seem to be about another one
  * @wait: woken whenever something happens to a buffer of this file, and when
  *	the device is gone
+ * @read_lock: who has it takes events
  * @drm_file: gets events; NULL: it is being closed. This and what follows is
  *	under virtbuf_device.lock.
  * @conditions: bits of DRM_VIRTBUF_WAIT_* that are told of all buffers
@@ -443,6 +444,7 @@ struct virtbuf_file {
 	struct xarray handles;
 	u32 next_handle;
 	wait_queue_head_t wait;
+	struct mutex read_lock; /* taking events */
 	struct drm_file *drm_file;
 	u32 conditions;
 	struct virtbuf_pending_event *overflow;

@@ -222,6 +222,26 @@ __poll_t virtbuf_poll(struct file *filp, struct poll_table_struct *wait)
 	return mask;
 }
 
+/* Reads what is there; -EAGAIN: nothing. drm_read() does not end with the device */
+static ssize_t virtbuf_try_read(struct file *filp, char __user *buffer,
+				size_t count, loff_t *offset)
+{
+	struct drm_file *drm_file = filp->private_data;
+	struct virtbuf_file *file = drm_file->driver_priv;
+	ssize_t ret;
+
+	/* One after the other: what is seen here nobody else takes */
+	ret = mutex_lock_interruptible(&file->read_lock);
+	if (ret)
+		return ret;
+	if (!list_empty(&drm_file->event_list))
+		ret = drm_read(filp, buffer, count, offset);
+	else
+		ret = virtbuf_error(file->vb) ?: -EAGAIN;
+	mutex_unlock(&file->read_lock);
+	return ret;
+}
+
 /* file_operations.read: ends with the device, and makes room for an OVERFLOW */
 ssize_t virtbuf_read(struct file *filp, char __user *buffer, size_t count,
 		     loff_t *offset)
@@ -230,17 +250,16 @@ ssize_t virtbuf_read(struct file *filp, char __user *buffer, size_t count,
 	struct virtbuf_file *file = drm_file->driver_priv;
 	ssize_t ret;
 
-	if (!(filp->f_flags & O_NONBLOCK)) {
+	for (;;) {
+		ret = virtbuf_try_read(filp, buffer, count, offset);
+		if (ret != -EAGAIN || filp->f_flags & O_NONBLOCK)
+			break;
 		ret = wait_event_interruptible(drm_file->event_wait,
 					       !list_empty(&drm_file->event_list) ||
 					       virtbuf_error(file->vb));
 		if (ret)
 			return ret;
 	}
-	if (virtbuf_error(file->vb) && list_empty(&drm_file->event_list))
-		return virtbuf_error(file->vb);
-
-	ret = drm_read(filp, buffer, count, offset);
 	/* Without memory now, the next one that is read tries it again */
 	if (ret > 0)
 		virtbuf_reserve_overflow(file, drm_file);
