@@ -19,6 +19,8 @@
 
 #include <drm/drm_syncobj.h>
 
+#include <kunit/visibility.h>
+
 #include "virtbuf_drv.h"
 
 static struct virtbuf_timeline *virtbuf_timeline_find(struct virtbuf_device *vb,
@@ -97,38 +99,34 @@ static u64 virtbuf_syncobj_point(struct drm_syncobj *syncobj)
 }
 
 /**
- * virtbuf_point_create - prepares the release point of an UPDATE
+ * virtbuf_point_alloc - prepares a release point
  * @vb: the device
- * @drm_file: the caller's
- * @args: with a release_syncobj
+ * @syncobj: gets it; takes the caller's reference, in any case
+ * @value: the point
  *
- * Return: the point, which is the caller's to free until it was added; or an
- * ERR_PTR().
+ * Return: as virtbuf_point_create().
  */
-struct virtbuf_point *
-virtbuf_point_create(struct virtbuf_device *vb, struct drm_file *drm_file,
-		     const struct drm_virtbuf_update *args)
+VISIBLE_IF_KUNIT struct virtbuf_point *
+virtbuf_point_alloc(struct virtbuf_device *vb, struct drm_syncobj *syncobj,
+		    u64 value)
 {
-	struct drm_syncobj *syncobj;
 	struct virtbuf_point *point;
-
-	syncobj = drm_syncobj_find(drm_file, args->release_syncobj);
-	if (!syncobj)
-		return ERR_PTR(-ENOENT);
-	if (args->release_point <= virtbuf_syncobj_point(syncobj)) {
-		drm_syncobj_put(syncobj);
-		return ERR_PTR(-EINVAL);
-	}
+	int ret = -ENOMEM;
 
 	point = kzalloc(sizeof(*point), GFP_KERNEL_ACCOUNT);
 	if (!point) {
 		drm_syncobj_put(syncobj);
-		return ERR_PTR(-ENOMEM);
+		return ERR_PTR(ret);
 	}
-	point->point = args->release_point;
+	point->point = value;
 	point->timeline = virtbuf_timeline_get(vb, syncobj);
 	if (!point->timeline)
 		goto err;
+	/* What was added before is in the syncobj, what comes is in the timeline */
+	ret = -EINVAL;
+	if (value <= virtbuf_syncobj_point(point->timeline->syncobj))
+		goto err;
+	ret = -ENOMEM;
 	point->chain = dma_fence_chain_alloc();
 	if (!point->chain)
 		goto err;
@@ -136,7 +134,28 @@ virtbuf_point_create(struct virtbuf_device *vb, struct drm_file *drm_file,
 
 err:
 	virtbuf_point_free(vb, point);
-	return ERR_PTR(-ENOMEM);
+	return ERR_PTR(ret);
+}
+
+/**
+ * virtbuf_point_create - prepares the release point of an UPDATE
+ * @vb: the device
+ * @drm_file: the caller's
+ * @args: with a release_syncobj
+ *
+ * Return: the point, which is the caller's to free until it was added; or an
+ * ERR_PTR(): -EINVAL when the syncobj has a larger one.
+ */
+struct virtbuf_point *
+virtbuf_point_create(struct virtbuf_device *vb, struct drm_file *drm_file,
+		     const struct drm_virtbuf_update *args)
+{
+	struct drm_syncobj *syncobj;
+
+	syncobj = drm_syncobj_find(drm_file, args->release_syncobj);
+	if (!syncobj)
+		return ERR_PTR(-ENOENT);
+	return virtbuf_point_alloc(vb, syncobj, args->release_point);
 }
 
 /**

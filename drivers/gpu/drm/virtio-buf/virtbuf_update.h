@@ -125,6 +125,11 @@ void virtbuf_point_free(struct virtbuf_device *vb, struct virtbuf_point *point);
 void virtbuf_points_release(struct virtbuf_device *vb,
 			    struct virtbuf_buffer *buffer, u64 released);
 void virtbuf_points_signal(struct virtbuf_device *vb);
+#if IS_ENABLED(CONFIG_KUNIT)
+struct virtbuf_point *
+virtbuf_point_alloc(struct virtbuf_device *vb, struct drm_syncobj *syncobj,
+		    u64 value);
+#endif
 
 /* virtbuf_stream.c */
 
