@@ -378,6 +378,7 @@ struct drm_virtbuf_fence {
 #define DRM_VIRTBUF_CLOCK_TAI		4
 
 #define DRM_VIRTBUF_MAX_DAMAGE		16
+#define DRM_VIRTBUF_MAX_QUEUED		64 /* updates of one buffer */
 
 /**
  * struct drm_virtbuf_update - the contents are ready for consumers
@@ -421,8 +422,8 @@ struct drm_virtbuf_fence {
  * one syncobj are added in the order of their updates, and adding one wakes those
  * who wait for smaller ones: a syncobj for each buffer is best.
  *
- * EBUSY: the mode hands the buffer off and its last update is not released: WAIT
- * for it.
+ * EBUSY: the mode hands the buffer off and its last update is not released, or
+ * DRM_VIRTBUF_MAX_QUEUED of its updates are waiting to be sent: WAIT for a release.
  */
 struct drm_virtbuf_update {
 	__u32 buffer;

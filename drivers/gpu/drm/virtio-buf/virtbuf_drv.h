@@ -226,6 +226,7 @@ struct virtbuf_part {
  * @request: what REGISTER has said, to say it again after a sleep; constant
  * @part_count: used ones of @parts
  * @parts: the memory; owned by who moves @state to FREED
+ * @queued: its updates in the queue of @stream; under virtbuf_device.vq_lock
  * @file: who hears of news; NULL: nobody, the buffer is on its way back.
  *	This and what follows is under virtbuf_device.lock.
  * @state: who has the pages
@@ -259,6 +260,8 @@ struct virtbuf_buffer {
 	struct virtio_buf_register request;
 	unsigned int part_count;
 	struct virtbuf_part parts[DRM_VIRTBUF_MAX_BO_RANGES];
+
+	unsigned int queued;
 
 	struct virtbuf_file *file;
 	enum virtbuf_state state;

@@ -344,6 +344,12 @@ static int virtbuf_update_send(struct virtbuf_device *vb,
 	return virtbuf_queue(vb, &update->command);
 }
 
+static void virtbuf_update_dequeue(struct virtbuf_update *update)
+{
+	list_del_init(&update->in_stream);
+	update->buffer->queued--;
+}
+
 static void virtbuf_update_drop(struct virtbuf_device *vb,
 				struct virtbuf_update *update, int error)
 {
@@ -351,7 +357,7 @@ static void virtbuf_update_drop(struct virtbuf_device *vb,
 
 	lockdep_assert_held(&vb->vq_lock);
 
-	list_del_init(&update->in_stream);
+	virtbuf_update_dequeue(update);
 	spin_lock(&vb->lock);
 	virtbuf_update_end(vb, update, error);
 	spin_unlock(&vb->lock);
@@ -406,7 +412,7 @@ static int virtbuf_stream_send(struct virtbuf_stream *stream,
 	if (ret)
 		virtbuf_unclaim(vb, buffer, claim);
 	else
-		list_del_init(&update->in_stream);
+		virtbuf_update_dequeue(update);
 	return ret;
 }
 
@@ -534,6 +540,9 @@ int virtbuf_update_submit(struct virtbuf_device *vb,
 	ret = virtbuf_update_check(vb, buffer, point);
 	if (!ret && now && !list_empty(&stream->queue))
 		ret = -EAGAIN;
+	/* Who does not hand off its buffer could queue without an end */
+	if (!ret && !now && buffer->queued >= DRM_VIRTBUF_MAX_QUEUED)
+		ret = -EBUSY;
 	if (ret)
 		goto out;
 
@@ -547,6 +556,7 @@ int virtbuf_update_submit(struct virtbuf_device *vb,
 	} else {
 		virtbuf_update_commit(vb, update, point);
 		list_add_tail(&update->in_stream, &stream->queue);
+		buffer->queued++;
 		virtbuf_stream_run_in(stream, 0);
 	}
 out:
