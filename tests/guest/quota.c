@@ -498,6 +498,18 @@ static void use_is_shown(void)
     CHECK_EQ(fdinfo(other, "drm-virtbuf-user-registered"), page / 1024);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), 2);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), 4 * page / 1024);
+    /* those of the device are of all users */
+    for (int i = 0; i < 2; i++) {
+        int which = i ? other : fd;
+
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-buffers"), 3);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-registered"),
+                 5 * page / 1024);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-pending"), 0);
+        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-properties"),
+                 fdinfo(second, "drm-virtbuf-properties") +
+                 fdinfo(other, "drm-virtbuf-properties"));
+    }
     close(other);
     buffer_take_back(fd, one);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);

@@ -321,8 +321,9 @@ static void virtbuf_show_account(struct drm_printer *printer,
  *
  * Apart from the standard keys: drm-virtbuf-registered (memory of registered
  * buffers), -buffers (how many), -pending (of these, those that the host has not
- * given back) and -properties (bytes), of this file; and drm-virtbuf-user-...,
- * the same of all files of this device that the file's user has opened.
+ * given back) and -properties (bytes), of this file; drm-virtbuf-user-..., the
+ * same of all files of this device that the file's user has opened; and
+ * drm-virtbuf-device-..., of all files of this device.
  */
 void virtbuf_show_fdinfo(struct drm_printer *printer,
 			 struct drm_file *drm_file)
@@ -332,4 +333,5 @@ void virtbuf_show_fdinfo(struct drm_printer *printer,
 	drm_show_memory_stats(printer, drm_file);
 	virtbuf_show_account(printer, file->account, "");
 	virtbuf_show_account(printer, file->account->parent, "user-");
+	virtbuf_show_account(printer, &file->vb->account, "device-");
 }
