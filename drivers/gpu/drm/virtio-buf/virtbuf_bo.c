@@ -112,10 +112,28 @@ static void virtbuf_bo_free(struct drm_gem_object *obj)
 	kfree(bo);
 }
 
+/*
+ * Whether another device may be told of the pages. While they are taken back the
+ * host may replace them: what a device writes meanwhile would be lost.
+ */
+static int virtbuf_bo_may_map(struct virtbuf_bo *bo)
+{
+	struct virtbuf_device *vb = to_virtbuf(bo->shmem.base.dev);
+	bool taking_back;
+
+	spin_lock(&vb->lock);
+	taking_back = bo->taking_back;
+	spin_unlock(&vb->lock);
+	return taking_back ? -EBUSY : 0;
+}
+
 static struct sg_table *virtbuf_bo_get_sg_table(struct drm_gem_object *obj)
 {
 	struct virtbuf_bo *bo = to_virtbuf_bo(obj);
+	int ret = virtbuf_bo_may_map(bo);
 
+	if (ret)
+		return ERR_PTR(ret);
 	return drm_prime_pages_to_sg(obj->dev, bo->pages,
 				     virtbuf_bo_page_count(bo));
 }
@@ -358,6 +376,26 @@ static const struct virtbuf_bo_ops virtbuf_shmem_ops = {
 	.unmap = virtbuf_shmem_unmap,
 };
 
+static struct sg_table *virtbuf_shmem_get_sg_table(struct drm_gem_object *obj)
+{
+	int ret = virtbuf_bo_may_map(to_virtbuf_bo(obj));
+
+	return ret ? ERR_PTR(ret) : drm_gem_shmem_object_get_sg_table(obj);
+}
+
+/* The helpers' own, but for one */
+static const struct drm_gem_object_funcs virtbuf_shmem_funcs = {
+	.free = drm_gem_shmem_object_free,
+	.print_info = drm_gem_shmem_object_print_info,
+	.pin = drm_gem_shmem_object_pin,
+	.unpin = drm_gem_shmem_object_unpin,
+	.get_sg_table = virtbuf_shmem_get_sg_table,
+	.vmap = drm_gem_shmem_object_vmap,
+	.vunmap = drm_gem_shmem_object_vunmap,
+	.mmap = drm_gem_shmem_object_mmap,
+	.vm_ops = &drm_gem_shmem_vm_ops,
+};
+
 /**
  * virtbuf_gem_create_object - allocates the structure of a shmem object
  * @drm: the DRM device
@@ -376,6 +414,7 @@ struct drm_gem_object *virtbuf_gem_create_object(struct drm_device *drm,
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
 	bo->ops = &virtbuf_shmem_ops;
+	bo->shmem.base.funcs = &virtbuf_shmem_funcs;
 	return &bo->shmem.base;
 }
 
