@@ -18,7 +18,8 @@
  * quota, or the caller's array is too small; ETIME timeout; EOPNOTSUPP not
  * built or not possible here; ENODEV unplugged; EIO the device has failed;
  * EINTR a signal (restarted by the kernel); ECANCELED a fence of an UPDATE has
- * failed, or of an earlier UPDATE of this buffer, which was dropped.
+ * failed, or of an earlier UPDATE of this buffer, which was dropped. What else
+ * can become of an UPDATE after its ioctl is told there.
  *
  * PRIME: DRM_IOCTL_PRIME_FD_TO_HANDLE makes a BO of a dma-buf, where there is
  * DRM_VIRTBUF_FEATURE_IMPORT; one of this device's own is the same BO again.
@@ -30,7 +31,16 @@
  * an IOMMU that the device does not use, or would copy the memory to bounce
  * buffers; EINVAL not whole pages. With drm.debug=0x8 the kernel's log has the
  * reason. An exporter that maps its memory write-combined, as vgem does, is not
- * supported on all processors: the host maps it write-back.
+ * supported on all processors: the host maps it write-back. The pages are the
+ * exporter's to account for: until they are registered no quota counts them.
+ *
+ * No other device may write to pages that are on their way back, from UNREGISTER
+ * (or the end of the program) until FREED: the host may replace the pages at any
+ * time, and what is written meanwhile is lost. What the CPUs write is not. The
+ * driver refuses (EBUSY) to map a BO for another device then, but one that has
+ * mapped a BO before keeps it, and it knows nothing of what others do with
+ * imported memory, or with that of BO_USERPTR (read() of a file that is open with
+ * O_DIRECT, for one): there it is the program's to wait for FREED.
  */
 #ifndef _VIRTBUF_DRM_H_
 #define _VIRTBUF_DRM_H_
@@ -344,7 +354,7 @@ struct drm_virtbuf_span {
 	__u64 len;
 };
 
-#define DRM_VIRTBUF_FENCE_SYNC_FILE	(1 << 0) /* @fd; else @syncobj, @point */
+#define DRM_VIRTBUF_FENCE_SYNC_FILE	(1 << 0) /* @syncobj is an fd */
 
 /**
  * struct drm_virtbuf_fence - what an UPDATE waits for
@@ -407,14 +417,21 @@ struct drm_virtbuf_fence {
  * @serial: out, names the update, here and for host programs; larger than those of
  *	earlier updates of this device
  *
- * Returns as soon as the update is queued. Consumers hear of it when its in-fences
+ * Returns as soon as the update is queued; before that it waits, if it has to, for
+ * the device's answer to the UPDATE of this buffer that was sent last, and with
+ * properties for that to SET_PROPERTIES. Consumers hear of it when its in-fences
  * have signalled, and unless DRM_VIRTBUF_UPDATE_NO_IMPLICIT_SYNC is set those of
  * others that write to its BOs (of all that use them, for a buffer that a consumer
- * writes), and after the earlier updates of its stream. When a fence fails or does
- * not signal in time, the update is dropped: DRM_VIRTBUF_EVENT_BUFFER tells it, and
- * the next UPDATE or WAIT of the buffer, once, with ECANCELED. With
+ * writes), and after the earlier updates of its stream. With
  * DRM_VIRTBUF_UPDATE_WAIT_FENCES the fences are waited for before anything happens:
  * ECANCELED, ETIME and EINTR are without effect then.
+ *
+ * An update that fails later is dropped, with its properties:
+ * DRM_VIRTBUF_EVENT_BUFFER tells it, and the next UPDATE or WAIT of the buffer,
+ * once, without doing anything else. ECANCELED: a fence has failed, or has not
+ * signalled in time. EIO: the device has refused it. E2BIG, ENOSPC, ENOMEM: its
+ * properties, merged into those that the buffer has by then, are above a limit, or
+ * above a quota, or there is no memory for them.
  *
  * The release point is added to its syncobj when the update is released, or
  * dropped, the buffer is given back or the device has failed: wait for it with
@@ -481,7 +498,9 @@ struct drm_virtbuf_wait_item {
  * @flags: in, DRM_VIRTBUF_WAIT_ALL
  * @first: out, index of the first item that holds
  *
- * ETIME: the time is over. EIO, ENODEV: the device is gone, nothing will come.
+ * ETIME: the time is over. ENOENT: not only if there is no such buffer, but also
+ * when one is given back meanwhile whose item does not hold; only FREED still
+ * comes then. EIO, ENODEV: the device is gone, nothing will come.
  */
 struct drm_virtbuf_wait {
 	__u64 items;
@@ -589,7 +608,7 @@ struct drm_virtbuf_events {
  * @conditions: bits (1 << DRM_VIRTBUF_WAIT_*) of what has changed
  * @released: as DRM_VIRTBUF_WAIT_RELEASED compares it
  * @consumers: attached to the buffer
- * @error: errno of an UPDATE that failed after it was queued; 0: none
+ * @error: errno of an UPDATE that failed after it was queued, see there; 0: none
  *
  * A buffer has at most one unread event, with its newest state. OVERFLOW: there was
  * no room for another one; look at all buffers with WAIT. When the device is gone,
