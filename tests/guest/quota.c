@@ -102,7 +102,7 @@ static void settle(void)
     int64_t give_up = time_in(PATIENCE_MS);
     int fd = device_open();
 
-    while (fdinfo(fd, "drm-virtbuf-user-buffers") > 0) {
+    while (fdinfo(fd, "drm-virtbuf-device-buffers") > 0) {
         CHECK(time_in(0) < give_up);
         sleep_ms(10);
     }
