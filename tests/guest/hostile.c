@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "sim.h"
 #include "suites.h"
 
@@ -696,6 +697,122 @@ static void bad_dreams(void)
     with_sim(bad_dreams_body);
 }
 
+/* What is queued for a buffer that has no place any more holds nobody up */
+static void queued_dreams_body(void)
+{
+    const struct header limit = { .status = VIRTIO_BUF_S_LIMIT };
+    struct fixture f = fixture_new();
+    struct gate gate = gate_new();
+    struct drm_virtbuf_fence fence = {
+        .flags = DRM_VIRTBUF_FENCE_SYNC_FILE,
+        .syncobj = (uint32_t)gate.sync_file,
+    };
+    struct drm_virtbuf_update update;
+    struct registration reg;
+    uint64_t serial;
+
+    registration_init(&reg, f.bo, f.page);
+    reg.args.stream = 1;
+    CHECK_OK(registration_do(f.fd, &reg));
+    update = update_of(reg.args.buffer, f.page);
+    update.in_fences = PTR(&fence);
+    update.in_fence_count = 1;
+    update.release_syncobj = syncobj_create(f.fd);
+    update.release_point = 1;
+    sim_set_fence_timeout("0");
+    CHECK_OK(update_do(f.fd, &update));
+    sim_set_fence_timeout("10000");
+    if (sim("sleep", "") < 0) {
+        test_skip("this kernel cannot sleep: %s", errno_name(errno));
+    }
+    sim_answer(VIRTIO_BUF_CMD_REGISTER, &limit, sizeof(limit), sizeof(limit));
+    CHECK_OK(sim("wake", ""));
+    CHECK_OK(syncobj_wait(f.fd, update.release_syncobj, 1, PATIENCE_MS));
+    sim_no_fault();
+
+    CHECK_OK(registration_do(f.fd, &reg));
+    serial = buffer_update(f.fd, reg.args.buffer, f.page);
+    CHECK_OK(wait_one(f.fd, reg.args.buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
+                      PATIENCE_MS));
+    gate_excuse(&gate);
+    gate_end(&gate);
+    close(f.fd);
+}
+
+static void queued_dreams(void)
+{
+    with_sim(queued_dreams_body);
+}
+
+/* Of the device under test: the simulated one is another device for it */
+static int importer;
+
+static int import(int dmabuf)
+{
+    struct drm_prime_handle args = { .fd = dmabuf };
+    int ret = ioctl(importer, DRM_IOCTL_PRIME_FD_TO_HANDLE, &args);
+
+    if (ret == 0) {
+        bo_close(importer, args.handle);
+    }
+    return ret;
+}
+
+/* @bo is a page in a buffer with this @id and handle */
+static void check_not_mapped(const struct fixture *f, uint32_t bo, uint64_t id)
+{
+    const struct header pending = { .status = VIRTIO_BUF_S_PENDING };
+    struct events events = events_of(id, VIRTIO_BUF_EVENT_FREED);
+    struct drm_prime_handle args = {
+        .handle = bo, .flags = DRM_CLOEXEC | DRM_RDWR,
+    };
+
+    CHECK_OK(ioctl(f->fd, DRM_IOCTL_PRIME_HANDLE_TO_FD, &args));
+    CHECK_OK(import(args.fd));
+    sim_answer(VIRTIO_BUF_CMD_UNREGISTER, &pending, sizeof(pending),
+               sizeof(pending));
+    CHECK_EQ(buffer_unregister(f->fd, f->buffer), DRM_VIRTBUF_STATE_PENDING);
+    CHECK_ERRNO(import(args.fd), EBUSY);
+    tell(&events, offsetof(struct events, more));
+    CHECK_OK(wait_one(f->fd, f->buffer, DRM_VIRTBUF_WAIT_FREED, 0,
+                      PATIENCE_MS));
+    CHECK_OK(import(args.fd));
+    sim_no_fault();
+    close(args.fd);
+}
+
+/* No other device gets pages that are on their way back */
+static void exported_body(void)
+{
+    struct fixture f = fixture_new();
+    struct drm_mode_create_dumb create = { .width = 1024, .bpp = 32 };
+    int card = device_open_card();
+    struct drm_prime_handle dumb = { .flags = DRM_CLOEXEC | DRM_RDWR };
+
+    check_not_mapped(&f, f.bo, 1);
+    create.height = (uint32_t)(f.page / 4096);
+    CHECK_OK(ioctl(card, DRM_IOCTL_MODE_CREATE_DUMB, &create));
+    dumb.handle = create.handle;
+    CHECK_OK(ioctl(card, DRM_IOCTL_PRIME_HANDLE_TO_FD, &dumb));
+    CHECK_OK(ioctl(f.fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &dumb));
+    f.buffer = buffer_register(f.fd, dumb.handle, f.page);
+    check_not_mapped(&f, dumb.handle, 2);
+    close(dumb.fd);
+    close(card);
+    close(f.fd);
+}
+
+static void exported(void)
+{
+    sim_need();
+    importer = device_open();
+    if (!device_feature(importer, DRM_VIRTBUF_FEATURE_IMPORT)) {
+        test_skip("the device under test cannot import");
+    }
+    with_sim(exported_body);
+    close(importer);
+}
+
 static const struct test tests[] = {
     { "silent", silent, 0 },
     { "twice", twice, 0 },
@@ -718,6 +835,8 @@ static const struct test tests[] = {
     { "sleep-awake", sleep_awake, 0 },
     { "sleep-ends", sleep_ends, 0 },
     { "bad-dreams", bad_dreams, 0 },
+    { "queued-dreams", queued_dreams, 0 },
+    { "exported", exported, 0 },
 };
 
 const struct suite hostile_suite = SUITE("hostile", tests);

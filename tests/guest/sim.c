@@ -13,6 +13,7 @@
 
 #define SIM             "/sys/kernel/debug/virtio-buf-sim/"
 #define TIMEOUT         "/sys/module/virtio_buf/parameters/command_timeout"
+#define FENCE_TIMEOUT   "/sys/module/virtio_buf/parameters/fence_timeout"
 /* Silence of this length is death; a slow device shows ten signs in it */
 #define SHORT_TIMEOUT   "2000"
 
@@ -61,6 +62,11 @@ void sim_no_fault(void)
 void sim_set_timeout(const char *text)
 {
     CHECK_OK(write_bytes(TIMEOUT, text, strlen(text)));
+}
+
+void sim_set_fence_timeout(const char *text)
+{
+    CHECK_OK(write_bytes(FENCE_TIMEOUT, text, strlen(text)));
 }
 
 void sim_need(void)

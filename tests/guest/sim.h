@@ -34,6 +34,8 @@ void sim_answer(unsigned int command, const void *bytes, size_t size,
                 unsigned int len);
 void sim_no_fault(void);
 void sim_set_timeout(const char *text);
+/* For fences of updates that come from now on */
+void sim_set_fence_timeout(const char *text);
 
 /* A page and a buffer of a device that is all right until now */
 struct fixture {

@@ -304,8 +304,8 @@ static void set_timeout(const char *ms)
     close(fd);
 }
 
-/* Runs @body in a child, with a short time limit for fences */
-static void with_timeout(void (*body)(void))
+/* Runs @body in a child, with a time limit of @ms for fences */
+static void with_timeout(const char *ms, void (*body)(void))
 {
     char old[16] = "";
     int fd = open(TIMEOUT_PATH, O_RDONLY | O_CLOEXEC), status;
@@ -316,7 +316,7 @@ static void with_timeout(void (*body)(void))
     }
     CHECK(read(fd, old, sizeof(old) - 1) > 0);
     close(fd);
-    set_timeout("300");
+    set_timeout(ms);
     pid = fork();
     CHECK_OK(pid);
     if (pid == 0) {
@@ -380,7 +380,33 @@ static void leave_closed(void)
 
 static void never_signalled(void)
 {
-    with_timeout(leave_closed);
+    with_timeout("300", leave_closed);
+}
+
+/* A fence that signals while the driver looks at it has been seen */
+static void open_at_once(void)
+{
+    struct frame frame;
+    int fd = device_open();
+
+    frame_init(&frame, fd, DRM_VIRTBUF_MODE_LATEST, 0);
+    for (int round = 0; round < 500; round++) {
+        struct gate gate = gate_new();
+
+        frame_wait_for(&frame, &gate);
+        frame_update(&frame, fd);
+        for (volatile int i = rand() % 20000; i > 0; i--) {
+        }
+        gate_open(&gate);
+        check_released(fd, &frame);
+        gate_end(&gate);
+    }
+    close(fd);
+}
+
+static void signalled_at_once(void)
+{
+    with_timeout("0", open_at_once);
 }
 
 static void failed_fence(void)
@@ -475,7 +501,70 @@ static void leave_closed_for_event(void)
 
 static void event_of_never_signalled(void)
 {
-    with_timeout(leave_closed_for_event);
+    with_timeout("300", leave_closed_for_event);
+}
+
+/* Properties that fit when they were queued, and not when they are sent */
+static void late_properties(void)
+{
+    struct gate gate = gate_new();
+    struct frame frame;
+    int fd = device_open();
+    uint64_t half = device_param(fd, DRM_VIRTBUF_PARAM_MAX_PROPERTY_BYTES) / 2;
+    char *value = malloc(half + 1);
+    struct drm_virtbuf_property late, soon;
+
+    CHECK(value);
+    memset(value, 'x', half);
+    value[half] = '\0';
+    late = property("late", value);
+    soon = property("soon", value);
+    frame_init(&frame, fd, DRM_VIRTBUF_MODE_IN_PLACE, 0);
+    frame_wait_for(&frame, &gate);
+    frame.update.properties = PTR(&late);
+    frame.update.property_count = 1;
+    frame_update(&frame, fd);
+    CHECK_OK(properties_set(fd, frame.buffer, &soon, 1));
+    check_held(fd, &frame, &gate);
+    gate_open(&gate);
+    CHECK_ERRNO(wait_one(fd, frame.buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
+                         PATIENCE_MS), E2BIG);
+    check_released(fd, &frame);
+    CHECK_EQ(properties_count(fd, frame.buffer), 1);
+    free(value);
+    close(fd);
+    gate_end(&gate);
+}
+
+/* Nobody queues without an end, and who tries disturbs no other buffer */
+static void queue_is_bounded(void)
+{
+    struct gate gate = gate_new();
+    struct frame frame, other;
+    int fd = device_open();
+
+    frame_init(&frame, fd, DRM_VIRTBUF_MODE_IN_PLACE, 1);
+    frame_init(&other, fd, DRM_VIRTBUF_MODE_IN_PLACE, 1);
+    frame_wait_for(&frame, &gate);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < DRM_VIRTBUF_MAX_QUEUED; i++) {
+            frame_update(&frame, fd);
+        }
+        if (update_do(fd, &frame.update) == 0) {
+            gate_excuse(&gate);
+            test_fail(__FILE__, __LINE__, "one more is queued");
+        }
+        CHECK_EQ(errno, EBUSY);
+        frame_update(&other, fd);
+        gate_open(&gate);
+        check_released(fd, &frame);
+        check_released(fd, &other);
+        gate_end(&gate);
+        gate = gate_new();
+        frame_wait_for(&frame, &gate);
+    }
+    gate_end(&gate);
+    close(fd);
 }
 
 static void fence_fields(void)
@@ -764,9 +853,12 @@ static const struct test tests[] = {
     { "buffer-order", buffer_order, 0 },
     { "wait-fences", wait_fences, 0 },
     { "never-signalled", never_signalled, 0 },
+    { "signalled-at-once", signalled_at_once, 0 },
     { "failed-fence", failed_fence, 0 },
     { "event-of-failed-fence", event_of_failed_fence, 0 },
     { "event-of-never-signalled", event_of_never_signalled, 0 },
+    { "late-properties", late_properties, 0 },
+    { "queue-is-bounded", queue_is_bounded, 0 },
     { "fence-fields", fence_fields, 0 },
     { "point-fields", point_fields, 0 },
     { "points-in-order", points_in_order, 0 },

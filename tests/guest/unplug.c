@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +224,52 @@ static void watch_it(void)
 static void while_polling(void)
 {
     with_unbinding(watch_it);
+}
+
+static void *read_until_the_end(void *arg)
+{
+    struct drm_virtbuf_event event;
+    const int *fd = arg;
+
+    while (read(*fd, &event, sizeof(event)) == sizeof(event)) {
+    }
+    return (void *)(intptr_t)errno;
+}
+
+/* Threads that all run for each event: those that lose hear of the end, too */
+static void read_it(void)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd), serial;
+    uint32_t buffer = buffer_register(fd, bo_create(fd, page), page);
+    struct drm_virtbuf_events events = {
+        .conditions = 1 << DRM_VIRTBUF_WAIT_RELEASED,
+    };
+    pthread_t readers[4];
+    void *error;
+
+    CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_EVENTS, &events));
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_create(&readers[i], NULL, read_until_the_end, &fd),
+                 0);
+    }
+    for (int i = 0; i < 100; i++) {
+        serial = buffer_update(fd, buffer, page);
+        CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
+                          PATIENCE_MS));
+    }
+    sleep_ms(100);
+    device_unbind();
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(pthread_join(readers[i], &error), 0);
+        CHECK_EQ((intptr_t)error, ENODEV);
+    }
+    close(fd);
+}
+
+static void while_reading(void)
+{
+    with_unbinding(read_it);
 }
 
 /* Whoever waits for a release point gets it, though the update was not sent */
@@ -469,6 +516,7 @@ static const struct test tests[] = {
     { "while-borrowing", while_borrowing, 0 },
     { "while-waiting", while_waiting, 0 },
     { "while-polling", while_polling, 0 },
+    { "while-reading", while_reading, 0 },
     { "while-queued", while_queued, 0 },
     { "again-and-again", again_and_again, 0 },
     { "unbound-under-load", unbound_under_load, 0 },

@@ -2,6 +2,8 @@
 /*
  * virtbuf-test: UPDATE. Fields, damage, serials.
  */
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -236,6 +238,50 @@ static void an_error_changes_nothing(void)
     fixture_end(&f);
 }
 
+struct updater {
+    int fd;
+    struct drm_virtbuf_update update;
+};
+
+static void *update_until_it_fails(void *arg)
+{
+    struct updater *updater = arg;
+
+    while (update_do(updater->fd, &updater->update) == 0) {
+    }
+    return (void *)(intptr_t)errno;
+}
+
+/* Threads that take turns at a buffer all hear that it is gone */
+static void given_back_meanwhile(void)
+{
+    int fd = device_open();
+    uint64_t page = device_page(fd);
+    uint32_t bo = bo_create(fd, page);
+
+    for (int round = 0; round < 100; round++) {
+        uint32_t buffer = buffer_register_for(fd, bo, page, APPLICATION_ALONE,
+                                              DRM_VIRTBUF_MODE_IN_PLACE);
+        struct updater updaters[3];
+        pthread_t threads[3];
+        void *error;
+
+        for (int i = 0; i < 3; i++) {
+            updaters[i].fd = fd;
+            updaters[i].update = update_of(buffer, page);
+            CHECK_EQ(pthread_create(&threads[i], NULL, update_until_it_fails,
+                                    &updaters[i]), 0);
+        }
+        sleep_ms((unsigned int)rand() % 5);
+        buffer_take_back(fd, buffer);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(pthread_join(threads[i], &error), 0);
+            CHECK_EQ((intptr_t)error, ENOENT);
+        }
+    }
+    close(fd);
+}
+
 static const struct test tests[] = {
     { "serials-rise", serials_rise, 0 },
     { "released-at-once", released_at_once, 0 },
@@ -246,6 +292,7 @@ static const struct test tests[] = {
     { "rects", rects, 0 },
     { "spans", spans, 0 },
     { "an-error-changes-nothing", an_error_changes_nothing, 0 },
+    { "given-back-meanwhile", given_back_meanwhile, 0 },
 };
 
 const struct suite update_suite = SUITE("update", tests);

@@ -5,6 +5,7 @@
  * "At least one consumer is attached" never becomes true here: the tests wait
  * for that where they want a wait that does not end by itself.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
@@ -304,6 +305,33 @@ static void freed(void)
     close(f.fd);
 }
 
+static void *wait_in_thread(void *arg)
+{
+    return (void *)(intptr_t)(wait_do(arg) < 0 ? errno : 0);
+}
+
+/* Another thread takes the buffer back: what was waited for does not come */
+static void given_back(void)
+{
+    for (int round = 0; round < 2; round++) {
+        struct fixture f;
+        pthread_t waiter;
+        void *error;
+
+        fixture_init(&f);
+        never(&f.items[round]);
+        f.args.count = (uint32_t)round + 1;
+        f.args.flags = round ? DRM_VIRTBUF_WAIT_ALL : 0;
+        f.args.timeout_ns = INT64_MAX;
+        CHECK_EQ(pthread_create(&waiter, NULL, wait_in_thread, &f), 0);
+        sleep_ms(100);
+        buffer_take_back(f.fd, f.buffer);
+        CHECK_EQ(pthread_join(waiter, &error), 0);
+        CHECK_EQ((intptr_t)error, ENOENT);
+        close(f.fd);
+    }
+}
+
 static void written_without_writer(void)
 {
     struct fixture f;
@@ -325,6 +353,7 @@ static const struct test tests[] = {
     { "signal-restarts", signal_restarts, 0 },
     { "signal-storm", signal_storm, 0 },
     { "freed", freed, 0 },
+    { "given-back", given_back, 0 },
     { "written-without-writer", written_without_writer, 0 },
 };
 
