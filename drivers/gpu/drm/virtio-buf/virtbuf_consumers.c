@@ -11,14 +11,14 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include <kunit/visibility.h>
+
 #include "virtbuf_drv.h"
 
 /* Room for one consumer at least, as large as it can be */
 #define VIRTBUF_ANSWER_SIZE	(sizeof(struct virtio_buf_consumers_response) + \
 				 sizeof(struct virtio_buf_consumer) + \
 				 VIRTIO_BUF_MAX_PROPERTY_BYTES)
-/* What no real host has: a device that goes on beyond it does not tell the truth */
-#define VIRTBUF_MAX_RECORD_BYTES	(64U << 20)
 
 /**
  * struct virtbuf_query - the GET_CONSUMERS command
@@ -90,25 +90,9 @@ static int virtbuf_query_send(struct virtbuf_file *file,
 	return ret ?: virtbuf_call_wait(&query->call, TASK_INTERRUPTIBLE);
 }
 
-/**
- * struct virtbuf_listing - records on their way to the caller
- * @data: where the next one goes
- * @room: bytes left there; when one has not fitted, nothing more goes there
- * @size: bytes of all records
- * @count: of all records
- * @last: consumer_id of the last one
- */
-struct virtbuf_listing {
-	u8 __user *data;
-	u32 room;
-	u32 size;
-	u32 count;
-	u64 last;
-};
-
 /* Takes one record of at most @left bytes: its size, or a negative errno */
-static int virtbuf_take_record(struct virtbuf_listing *listing,
-			       const u8 *record, size_t left)
+VISIBLE_IF_KUNIT int virtbuf_take_record(struct virtbuf_listing *listing,
+					 const u8 *record, size_t left)
 {
 	struct virtio_buf_consumer consumer;
 	u32 properties;

@@ -394,6 +394,29 @@ int virtbuf_ioctl_wait(struct drm_device *drm, void *data,
 
 /* virtbuf_consumers.c */
 
+/* What no real host has: a device that goes on beyond it does not tell the truth */
+#define VIRTBUF_MAX_RECORD_BYTES	(64U << 20)
+
+/**
+ * struct virtbuf_listing - records on their way to the caller
+ * @data: where the next one goes
+ * @room: bytes left there; when one has not fitted, nothing more goes there
+ * @size: bytes of all records
+ * @count: of all records
+ * @last: consumer_id of the last one
+ */
+struct virtbuf_listing {
+	u8 __user *data;
+	u32 room;
+	u32 size;
+	u32 count;
+	u64 last;
+};
+
+#if IS_ENABLED(CONFIG_KUNIT)
+int virtbuf_take_record(struct virtbuf_listing *listing, const u8 *record,
+			size_t left);
+#endif
 int virtbuf_ioctl_consumers(struct drm_device *drm, void *data,
 			    struct drm_file *drm_file);
 
