@@ -396,6 +396,20 @@ def tasks_e2e_udmabuf(run, level):
                       run.mode == "nested")]
 
 
+def migration_task(run, level, accel, udmabuf) -> dict:
+    return migrate.task(level, run.driver_guest(migrate.LIMIT, accel),
+                        run.parts.host.program, udmabuf)
+
+
+def run_migration(run, level):
+    run_here(run, level, migration_task(run, level, run.machine.accel(),
+                                        False))
+
+
+def tasks_migration_udmabuf(run, level):
+    return [migration_task(run, level, "kvm", True)]
+
+
 def wayland_task(run, level, accel, limit, udmabuf) -> dict:
     return wayland.task(level, run.driver_guest(limit, accel),
                         run.parts.host.program,
@@ -445,7 +459,7 @@ LEVELS = [
     Level("e2e-copy", "frames from guest to host, copied",
           ["qemu", "stock", "driver", "host", "media"], run_e2e_copy),
     Level("migration", "a guest moves to another QEMU while it plays",
-          ["qemu", "stock", "driver", "host"], migrate.run_level),
+          ["qemu", "stock", "driver", "host"], run_migration),
     Level("hotplug", "the host pulls the device while a guest uses it",
           ["qemu", "stock", "driver", "host"], hotplug.run_level),
     Level("wayland", "an unmodified Wayland client, copied",
@@ -464,7 +478,10 @@ LEVELS = [
     Level("e2e-udmabuf", "frames under KVM, without a copy",
           ["qemu", "stock", "driver", "host", "media"], None,
           tasks_e2e_udmabuf, take_play),
-    Level("wayland-udmabuf", "the same under KVM, without a copy",
+    Level("migration-udmabuf", "a guest moves with its dma-bufs, under KVM",
+          ["qemu", "stock", "driver", "host"], None, tasks_migration_udmabuf,
+          take_cases),
+    Level("wayland-udmabuf", "a Wayland client under KVM, without a copy",
           ["qemu", "stock", "driver", "host", "wayland-client"], None,
           tasks_wayland_udmabuf, take_cases),
 ]

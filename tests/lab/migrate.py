@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The level migration: a guest that plays a clip moves to another QEMU.
+"""A guest that plays a clip moves to another QEMU, with copies or dma-bufs.
 
 The driver is loaded, its buffers are registered and updates go on all the time;
 one host program gets frames at the source, another at the destination.  Frames
-have to come in order, and every byte is compared.
+have to come in order, every byte is compared, and both QEMUs are asked how the
+buffers are backed.
 """
 
 import contextlib
+import pathlib
 import random
 import subprocess
 import time
@@ -27,6 +29,7 @@ FPS = 10
 FRAMES_BEFORE, FRAMES_AFTER = 5, 20
 MEMORY = 512                    # MiB
 LIMIT = 120                     # seconds, for each step
+STEPS = 6                       # that may take so long
 
 JOB = (f"exec virtio-buf-play --instance demo --application {APPLICATION} "
        f"--mode every --fps {FPS} --loop 0 /{CLIP}\n")
@@ -97,12 +100,29 @@ def kernel_case(name, running) -> report.Case:
     return report.Case(name, report.FAILED if why else report.OK, why)
 
 
+def backing_case(name, monitor, wanted) -> report.Case:
+    """What the management is told of the buffers that are there."""
+    found = {buffer["backing"] for device in monitor.do("query-virtio-buf")
+             for buffer in device["buffers"]}
+    why = ("" if found == {wanted}
+           else f"{', '.join(sorted(found)) or 'no buffer'}, not {wanted}")
+    return report.Case(name, report.FAILED if why else report.OK, why)
+
+
+def connect(path, stack) -> qmp.Monitor:
+    monitor = qmp.Monitor(path, LIMIT)
+    stack.callback(monitor.close)
+    return monitor
+
+
 def start(params, folder, server, more, ready, stack):
     """A QEMU with the guest's machine, once the socket `ready` is there."""
     guest = tasks.make_guest(
         params, JOB, files={CLIP: folder.parent / CLIP}, memory=MEMORY,
-        devices=tasks.device_options(server, "demo", "off") + more)
-    running = vm.Running(params["qemu"], guest, folder)
+        devices=tasks.device_options(server, "demo", params["backing"],
+                                     tasks.SLOW_HOST)
+        + ["-qmp", f"unix:{server}.qmp,server=on,wait=off"] + more)
+    running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
     stack.callback(running.stop)
     if not tasks.wait_for_socket(ready, running.child):
         raise env.LabError(f"QEMU has not made {ready.name}: "
@@ -114,10 +134,10 @@ def cases_of(params, folder) -> list:
     """The guest, its move, and what came before and after."""
     write_clip(folder / CLIP)
     played = media.y4m_frames(folder / CLIP)
+    wanted = params["wanted"]
     with contextlib.ExitStack() as stack:
         sockets = stack.enter_context(tasks.socket_folder())
-        source = start(params, folder / "source", sockets / "source",
-                       ["-qmp", f"unix:{sockets}/qmp,server=on,wait=off"],
+        source = start(params, folder / "source", sockets / "source", [],
                        sockets / "source", stack)
         peers = stack.enter_context(tasks.Peers(folder))
         cases = [judge("frames come at the source", consume(
@@ -131,28 +151,32 @@ def cases_of(params, folder) -> list:
             stack)
         after = consume(params, peers, "after", sockets / "destination",
                         FRAMES_AFTER)
-        monitor = qmp.Monitor(sockets / "qmp", LIMIT)
-        stack.callback(monitor.close)
+        monitor = connect(sockets / "source.qmp", stack)
+        cases.append(backing_case(f"backed at the source: {wanted}", monitor,
+                                  wanted))
         move(monitor, sockets / "channel")
         cases.append(report.Case("the guest moves", report.OK))
         cases.append(judge("frames come at the destination", after,
                            folder / "after.y4m", played, FRAMES_AFTER))
+        cases.append(backing_case(
+            f"backed at the destination: {wanted}",
+            connect(sockets / "destination.qmp", stack), wanted))
         cases.append(kernel_case("the guest says nothing", source))
         cases.append(kernel_case("nor where it has moved to", destination))
     return cases
 
 
-def run_level(run, level):
-    """The level; its guest is this machine's."""
-    params = dict(run.driver_guest(LIMIT, run.machine.accel()),
-                  programs=[str(run.parts.host.program("virtio-buf-play"))],
-                  cat=str(run.parts.host.program("virtio-buf-cat")))
-    params["qemu"] = run.parts.qemu.output()
-    folder = run.folder / level
-    folder.mkdir()
-    try:
-        cases = cases_of(params, folder)
-    except (env.LabError, OSError) as error:
-        cases = [report.Case("run", report.FAILED,
-                             f"{error}; logs: {folder}")]
-    run.report.add(level, cases)
+def run(params, folder, _watch=None) -> dict:
+    """The task, here or in the host VM."""
+    return {"cases": tasks.as_dicts(cases_of(params, folder))}
+
+
+def task(level, guest, programs, udmabuf) -> dict:
+    """The level's task; `guest` are the parameters of a guest with the driver,
+    `programs` gives the path of a program by its name."""
+    params = dict(guest, programs=[str(programs("virtio-buf-play"))],
+                  cat=str(programs("virtio-buf-cat")),
+                  limit=STEPS * LIMIT,
+                  backing="auto" if udmabuf else "off",
+                  wanted="dmabuf" if udmabuf else "copy")
+    return {"kind": "migration", "name": level, "params": params}

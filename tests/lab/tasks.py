@@ -457,6 +457,11 @@ def nothing(_params, _folder, _watch=None) -> dict:
     return {"cases": []}
 
 
+def migration(params, folder, watch=None) -> dict:
+    import migrate      # which uses what is here
+    return migrate.run(params, folder, watch)
+
+
 def wayland_client(params, folder, watch=None) -> dict:
     import wayland      # which uses what is here
     return wayland.run(params, folder, watch)
@@ -464,7 +469,8 @@ def wayland_client(params, folder, watch=None) -> dict:
 
 KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
          "proofs": proofs,
-         "wayland": wayland_client, "nothing": nothing}
+         "migration": migration, "wayland": wayland_client,
+         "nothing": nothing}
 
 
 def attempt(task, folder, watch) -> dict:
