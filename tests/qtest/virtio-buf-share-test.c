@@ -4,17 +4,22 @@
  *
  * A thread of the test is the back-end of a vhost-user-rng that is plugged into
  * the machine: it answers what QEMU asks while it sets the device up, and hands
- * over the back-end's channel, on which the tests look up UUIDs.
+ * over the back-end's channel, on which the tests look up UUIDs, step by step.
+ * The cases share/process/ have a process with QEMU's libvhost-user in its
+ * place, as back-ends in use are.
  */
 #include "qemu/osdep.h"
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include "qemu/cutils.h"
 #include "qemu/module.h"
 #include "qemu/sockets.h"
 #include "qobject/qdict.h"
 #include "libqtest.h"
+#include "subprojects/libvhost-user/libvhost-user.h"
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-consumer.h"
 #include "libqos/virtio-buf-holder.h"
@@ -25,46 +30,21 @@
 #define RELEASE_TIMEOUT_MS 2000
 #define SLOT 6
 
-/* Of docs/interop/vhost-user.rst */
-#define VHOST_USER_GET_FEATURES 1
-#define VHOST_USER_GET_PROTOCOL_FEATURES 15
-#define VHOST_USER_SET_BACKEND_REQ_FD 21
-#define VHOST_USER_BACKEND_SHARED_OBJECT_LOOKUP 8
-
 #define VHOST_USER_VERSION 1
-#define VHOST_USER_REPLY (1 << 2)
-#define VHOST_USER_NEED_REPLY (1 << 3)
-
-#define VHOST_USER_F_PROTOCOL_FEATURES (1ull << 30)
-#define VHOST_USER_PROTOCOL_F_REPLY_ACK (1ull << 3)
-#define VHOST_USER_PROTOCOL_F_BACKEND_REQ (1ull << 5)
-#define VHOST_USER_PROTOCOL_F_SHARED_OBJECT (1ull << 18)
-
-/* In host byte order, as vhost-user is */
-typedef struct QEMU_PACKED VhostUserMessage {
-    uint32_t request;
-    uint32_t flags;
-    uint32_t size;
-    union {
-        uint64_t u64;
-        uint8_t uuid[16];
-        uint8_t bytes[4096];
-    };
-} VhostUserMessage;
-
-#define HEADER_SIZE offsetof(VhostUserMessage, u64)
-#define MAX_FDS 8
+#define MAX_FDS VHOST_MEMORY_BASELINE_NREGIONS
+#define HEADER_SIZE VHOST_USER_HDR_SIZE
 
 typedef struct Backend {
     GThread *thread;
+    pid_t pid;          /* instead of a thread, see process_start() */
     char *path;
     int listener;
-    int channel;        /* the test's end of what QEMU listens on */
+    int channel;        /* the test's end of what QEMU, or the process, reads */
     QTestState *qts;
 } Backend;
 
 /* Returns whether it came; @fd is -1, or its first one (others are closed) */
-static bool receive(int sock, VhostUserMessage *msg, int *fd)
+static bool receive(int sock, VhostUserMsg *msg, int *fd)
 {
     char control[CMSG_SPACE(MAX_FDS * sizeof(int))];
     struct iovec iov = { msg, HEADER_SIZE };
@@ -93,16 +73,16 @@ static bool receive(int sock, VhostUserMessage *msg, int *fd)
             }
         }
     }
-    g_assert_cmpuint(msg->size, <=, sizeof(msg->bytes));
+    g_assert_cmpuint(msg->size, <=, sizeof(msg->payload));
     return !msg->size ||
-           recv(sock, msg->bytes, msg->size, MSG_WAITALL) == msg->size;
+           recv(sock, &msg->payload, msg->size, MSG_WAITALL) == msg->size;
 }
 
-static void answer(int sock, VhostUserMessage *msg, uint64_t value)
+static void answer(int sock, VhostUserMsg *msg, uint64_t value)
 {
-    msg->flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-    msg->size = sizeof(msg->u64);
-    msg->u64 = value;
+    msg->flags = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
+    msg->size = sizeof(msg->payload.u64);
+    msg->payload.u64 = value;
     g_assert_cmpint(send(sock, msg, HEADER_SIZE + msg->size, MSG_NOSIGNAL), ==,
                     HEADER_SIZE + msg->size);
 }
@@ -112,27 +92,27 @@ static void *backend_thread(void *opaque)
 {
     Backend *backend = opaque;
     int sock = accept(backend->listener, NULL, NULL);
-    VhostUserMessage msg;
+    VhostUserMsg msg;
     int fd;
 
     g_assert_cmpint(sock, >=, 0);
     while (receive(sock, &msg, &fd)) {
         switch (msg.request) {
         case VHOST_USER_GET_FEATURES:
-            answer(sock, &msg, VHOST_USER_F_PROTOCOL_FEATURES |
+            answer(sock, &msg, 1ull << VHOST_USER_F_PROTOCOL_FEATURES |
                                1ull << VIRTIO_F_VERSION_1);
             break;
         case VHOST_USER_GET_PROTOCOL_FEATURES:
-            answer(sock, &msg, VHOST_USER_PROTOCOL_F_REPLY_ACK |
-                               VHOST_USER_PROTOCOL_F_BACKEND_REQ |
-                               VHOST_USER_PROTOCOL_F_SHARED_OBJECT);
+            answer(sock, &msg, 1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK |
+                               1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ |
+                               1ull << VHOST_USER_PROTOCOL_F_SHARED_OBJECT);
             break;
         case VHOST_USER_SET_BACKEND_REQ_FD:
             backend->channel = fd;
             fd = -1;
             /* fall through */
         default:
-            if (msg.flags & VHOST_USER_NEED_REPLY) {
+            if (msg.flags & VHOST_USER_NEED_REPLY_MASK) {
                 answer(sock, &msg, 0);
             }
         }
@@ -144,10 +124,9 @@ static void *backend_thread(void *opaque)
     return NULL;
 }
 
-static void backend_start(Backend *backend, QVirtioBuf *b)
+static void backend_listen(Backend *backend, QVirtioBuf *b)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    QDict *response;
 
     *backend = (Backend) { .channel = -1, .qts = b->qts };
     backend->path = g_strdup_printf("%s.vhost", qvirtio_buf_socket_path());
@@ -156,42 +135,61 @@ static void backend_start(Backend *backend, QVirtioBuf *b)
     g_assert_cmpint(bind(backend->listener, (struct sockaddr *)&addr,
                          sizeof(addr)), ==, 0);
     g_assert_cmpint(listen(backend->listener, 1), ==, 0);
-    backend->thread = g_thread_new("backend", backend_thread, backend);
+}
 
-    response = qtest_qmp(b->qts, "{'execute': 'chardev-add', 'arguments': {"
-                         "'id': 'vhost', 'backend': {'type': 'socket', 'data': "
-                         "{'server': false, 'addr': {'type': 'unix', 'data': "
-                         "{'path': %s}}}}}}", backend->path);
+/* QEMU answers when the back-end has told it all: the channel is there */
+static void backend_plug(Backend *backend)
+{
+    QDict *response = qtest_qmp(backend->qts,
+        "{'execute': 'chardev-add', 'arguments': {"
+        "'id': 'vhost', 'backend': {'type': 'socket', 'data': "
+        "{'server': false, 'addr': {'type': 'unix', 'data': "
+        "{'path': %s}}}}}}", backend->path);
+
     g_assert_true(qdict_haskey(response, "return"));
     qobject_unref(response);
-    /* QEMU answers when the thread has told it all: the channel is there */
-    qtest_qmp_device_add(b->qts, "vhost-user-rng-pci", "rng",
+    qtest_qmp_device_add(backend->qts, "vhost-user-rng-pci", "rng",
                          "{'addr': %s, 'chardev': 'vhost'}", stringify(SLOT));
+}
+
+static void backend_start(Backend *backend, QVirtioBuf *b)
+{
+    backend_listen(backend, b);
+    backend->thread = g_thread_new("backend", backend_thread, backend);
+    backend_plug(backend);
     g_assert_cmpint(backend->channel, >=, 0);
 }
 
 /* The device goes first: QEMU does not like to lose a back-end */
 static void backend_end(Backend *backend)
 {
+    int status;
+
     qpci_unplug_acpi_device_test(backend->qts, "rng", SLOT);
     qtest_qmp_assert_success(backend->qts, "{'execute': 'chardev-remove', "
                              "'arguments': {'id': 'vhost'}}");
-    g_thread_join(backend->thread);
+    if (backend->thread) {
+        g_thread_join(backend->thread);
+    }
     close(backend->channel);
     close(backend->listener);
+    if (backend->pid) {
+        g_assert_cmpint(waitpid(backend->pid, &status, 0), ==, backend->pid);
+        g_assert_cmpint(status, ==, 0);
+    }
     unlink(backend->path);
     g_free(backend->path);
 }
 
 static void send_lookup(Backend *backend, const uint8_t *uuid)
 {
-    VhostUserMessage msg = {
+    VhostUserMsg msg = {
         .request = VHOST_USER_BACKEND_SHARED_OBJECT_LOOKUP,
         .flags = VHOST_USER_VERSION,
-        .size = sizeof(msg.uuid),
+        .size = sizeof(msg.payload.object.uuid),
     };
 
-    memcpy(msg.uuid, uuid, sizeof(msg.uuid));
+    memcpy(msg.payload.object.uuid, uuid, sizeof(msg.payload.object.uuid));
     g_assert_cmpint(send(backend->channel, &msg, HEADER_SIZE + msg.size, 0), ==,
                     HEADER_SIZE + msg.size);
 }
@@ -199,14 +197,14 @@ static void send_lookup(Backend *backend, const uint8_t *uuid)
 /* The dma-buf, or -1 if QEMU says there is none */
 static int receive_dmabuf(Backend *backend)
 {
-    VhostUserMessage msg;
+    VhostUserMsg msg;
     int fd;
 
     g_assert_true(receive(backend->channel, &msg, &fd));
     g_assert_cmpuint(msg.request, ==, VHOST_USER_BACKEND_SHARED_OBJECT_LOOKUP);
-    g_assert_cmpuint(msg.flags, ==, VHOST_USER_VERSION | VHOST_USER_REPLY);
-    g_assert_cmpuint(msg.size, ==, sizeof(msg.u64));
-    g_assert_true((fd >= 0) == (msg.u64 == 0));
+    g_assert_cmpuint(msg.flags, ==, VHOST_USER_VERSION | VHOST_USER_REPLY_MASK);
+    g_assert_cmpuint(msg.size, ==, sizeof(msg.payload.u64));
+    g_assert_true((fd >= 0) == (msg.payload.u64 == 0));
     return fd;
 }
 
@@ -416,6 +414,245 @@ static void test_off(void *obj, void *data, QGuestAllocator *alloc)
     backend_end(&backend);
 }
 
+/* What a back-end process is asked for, and answers */
+typedef struct Question {
+    bool look_up;       /* else: of the buffer that was looked up last */
+    bool let_go;        /* of that buffer */
+    uint8_t uuid[UUID_LEN];
+} Question;
+
+typedef struct Answer {
+    bool found;
+    ino_t inode;
+    size_t size;
+    uint8_t byte;       /* all of the buffer has it */
+} Answer;
+
+static uint64_t process_features(VuDev *dev)
+{
+    return 1ull << VHOST_USER_F_PROTOCOL_FEATURES | 1ull << VIRTIO_F_VERSION_1;
+}
+
+static uint64_t process_protocol_features(VuDev *dev)
+{
+    return 1ull << VHOST_USER_PROTOCOL_F_SHARED_OBJECT;
+}
+
+static void process_set_features(VuDev *dev, uint64_t features)
+{
+}
+
+static const VuDevIface process_iface = {
+    .get_features = process_features,
+    .set_features = process_set_features,
+    .get_protocol_features = process_protocol_features,
+};
+
+static void process_panic(VuDev *dev, const char *why)
+{
+    fprintf(stderr, "back-end: %s\n", why);
+    _exit(1);
+}
+
+/* Queues are never started: the device has no driver */
+static void process_set_watch(VuDev *dev, int fd, int condition,
+                              vu_watch_cb cb, void *data)
+{
+    process_panic(dev, "a queue is watched");
+}
+
+static void process_remove_watch(VuDev *dev, int fd)
+{
+}
+
+static Answer process_look(int fd)
+{
+    Answer answer = { .found = fd >= 0 };
+    struct stat stat;
+    uint8_t *bytes;
+
+    if (fd < 0) {
+        return answer;
+    }
+    answer.size = lseek(fd, 0, SEEK_END);
+    bytes = mmap(NULL, answer.size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED || fstat(fd, &stat) < 0) {
+        _exit(2);
+    }
+    answer.inode = stat.st_ino;
+    answer.byte = bytes[0];
+    for (size_t i = 0; i < answer.size; i++) {
+        if (bytes[i] != answer.byte) {
+            _exit(3);
+        }
+    }
+    munmap(bytes, answer.size);
+    return answer;
+}
+
+/* Until the test or QEMU hangs up */
+static void process_main(int listener, int control)
+{
+    struct pollfd fds[] = {
+        { .fd = accept(listener, NULL, NULL), .events = POLLIN },
+        { .fd = control, .events = POLLIN },
+    };
+    int buffer = -1;
+    VuDev dev;
+
+    if (!vu_init(&dev, 1, fds[0].fd, process_panic, NULL, process_set_watch,
+                 process_remove_watch, &process_iface)) {
+        _exit(4);
+    }
+    while (poll(fds, ARRAY_SIZE(fds), -1) > 0) {
+        Question question;
+        Answer answer;
+        char byte;
+
+        if (fds[0].revents) {
+            if (recv(fds[0].fd, &byte, 1, MSG_PEEK) <= 0) {
+                fds[0].fd = -1;     /* the device is gone, see backend_end() */
+            } else if (!vu_dispatch(&dev)) {
+                _exit(5);
+            }
+        }
+        if (!fds[1].revents) {
+            continue;
+        }
+        if (read(control, &question, sizeof(question)) != sizeof(question)) {
+            break;
+        }
+        if (buffer >= 0 && (question.look_up || question.let_go)) {
+            close(buffer);
+            buffer = -1;
+        }
+        if (question.look_up &&
+            !vu_lookup_shared_object(&dev, question.uuid, &buffer)) {
+            buffer = -1;
+        }
+        answer = process_look(buffer);
+        if (write(control, &answer, sizeof(answer)) != sizeof(answer)) {
+            break;
+        }
+    }
+    _exit(0);
+}
+
+static void process_start(Backend *backend, QVirtioBuf *b)
+{
+    int ends[2];
+
+    backend_listen(backend, b);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+                               ends), ==, 0);
+    backend->channel = ends[0];
+    backend->pid = fork();
+    g_assert_cmpint(backend->pid, >=, 0);
+    if (!backend->pid) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(ends[0]);
+        process_main(backend->listener, ends[1]);
+    }
+    close(ends[1]);
+    backend_plug(backend);
+}
+
+static Answer ask(Backend *backend, const Question *question)
+{
+    Answer answer;
+
+    g_assert_cmpint(write(backend->channel, question, sizeof(*question)), ==,
+                    sizeof(*question));
+    g_assert_cmpint(read(backend->channel, &answer, sizeof(answer)), ==,
+                    sizeof(answer));
+    return answer;
+}
+
+static Answer process_look_up(Backend *backend, const uint8_t *uuid)
+{
+    Question question = { .look_up = true };
+
+    memcpy(question.uuid, uuid, sizeof(question.uuid));
+    return ask(backend, &question);
+}
+
+static void check_seen(const Answer *answer, size_t size, uint8_t byte)
+{
+    g_assert_true(answer->found);
+    g_assert_cmpuint(answer->size, ==, size);
+    g_assert_cmphex(answer->byte, ==, byte);
+}
+
+/* Another process gets the guest's own pages, and is waited for */
+static void test_process_lookup(void *obj, void *data, QGuestAllocator *alloc)
+{
+    const Question look = {}, let_go = { .let_go = true };
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer one = { .size = 3 * PAGE_SIZE }, two = one;
+    uint8_t unknown[UUID_LEN] = { 1 };
+    Backend backend;
+    Answer seen;
+    ino_t inode;
+
+    two.size = PAGE_SIZE;
+    process_start(&backend, b);
+    qvirtio_buf_register_ok(b, &one, 0x11);
+    qvirtio_buf_register_ok(b, &two, 0x22);
+    g_assert_false(process_look_up(&backend, unknown).found);
+    seen = process_look_up(&backend, one.response.uuid);
+    g_assert_true(seen.found == qvirtio_buf_zero_copy());
+    if (!qvirtio_buf_zero_copy()) {
+        backend_end(&backend);
+        return;
+    }
+    check_seen(&seen, one.size, 0x11);
+    inode = seen.inode;
+    seen = process_look_up(&backend, two.response.uuid);
+    check_seen(&seen, two.size, 0x22);
+    g_assert_cmpuint(seen.inode, !=, inode);
+    seen = process_look_up(&backend, one.response.uuid);
+    g_assert_cmpuint(seen.inode, ==, inode);
+    qtest_memset(b->qts, one.addr, 0x33, one.size);
+    seen = ask(&backend, &look);
+    check_seen(&seen, one.size, 0x33);
+
+    g_assert_cmpuint(qvirtio_buf_unregister(b, one.id), ==,
+                     VIRTIO_BUF_S_PENDING);
+    qvirtio_buf_no_event(b, one.id, VIRTIO_BUF_EVENT_FREED);
+    g_assert_false(ask(&backend, &let_go).found);
+    step_ms(b, RELEASE_TIMEOUT_MS / 2);
+    qvirtio_buf_wait_event(b, one.id, VIRTIO_BUF_EVENT_FREED, NULL);
+    g_assert_false(process_look_up(&backend, one.response.uuid).found);
+    g_assert_cmpuint(qvirtio_buf_unregister(b, two.id), ==, VIRTIO_BUF_S_OK);
+    backend_end(&backend);
+}
+
+/* A process that does not let go sees nothing more */
+static void test_process_keeps(void *obj, void *data, QGuestAllocator *alloc)
+{
+    const Question look = {};
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffer = { .size = 2 * PAGE_SIZE };
+    Backend backend;
+    Answer seen;
+
+    process_start(&backend, b);
+    qvirtio_buf_register_ok(b, &buffer, 0x11);
+    seen = process_look_up(&backend, buffer.response.uuid);
+    g_assert_true(seen.found == qvirtio_buf_zero_copy());
+    if (seen.found) {
+        g_assert_cmpuint(qvirtio_buf_unregister(b, buffer.id), ==,
+                         VIRTIO_BUF_S_PENDING);
+        step_ms(b, RELEASE_TIMEOUT_MS + 1);
+        qvirtio_buf_wait_event(b, buffer.id, VIRTIO_BUF_EVENT_FREED, NULL);
+        qvirtio_buf_check_ram(b, buffer.addr, buffer.size, 0x11);
+        qtest_memset(b->qts, buffer.addr, 0xee, buffer.size);
+        seen = ask(&backend, &look);
+        check_seen(&seen, buffer.size, 0x11);
+    }
+    backend_end(&backend);
+}
+
 static void register_virtio_buf_share_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -427,6 +664,10 @@ static void register_virtio_buf_share_test(void)
     qos_add_test("share/same", "virtio-buf", test_same, &opts);
     qos_add_test("share/unregistered", "virtio-buf", test_unregistered, &opts);
     qos_add_test("share/reset", "virtio-buf", test_reset, &opts);
+    qos_add_test("share/process/lookup", "virtio-buf", test_process_lookup,
+                 &opts);
+    qos_add_test("share/process/keeps", "virtio-buf", test_process_keeps,
+                 &opts);
     opts.edge.extra_device_opts = QVIRTIO_BUF_SERVER;
     qos_add_test("share/off", "virtio-buf", test_off, &opts);
 }
