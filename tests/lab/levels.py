@@ -207,6 +207,10 @@ def tasks_qtest_udmabuf(run, level):
     return [qtest_task(run, level, QTEST_NESTED_LIMIT)]
 
 
+def tasks_qtest_asan_udmabuf(run, level):
+    return [qtest_task(run, level, QTEST_NESTED_LIMIT * 2, "qemu-asan")]
+
+
 # guest
 
 # The tests fill the device again and again, and some fill its memory: with its
@@ -470,6 +474,9 @@ LEVELS = [
           ["qemu", "stock", "host"], None, tasks_proofs, take_cases),
     Level("qtest-udmabuf", "the device in QEMU, real /dev/udmabuf",
           ["qemu", "stock"], None, tasks_qtest_udmabuf, take_cases),
+    Level("qtest-asan-udmabuf", "the same with sanitizers",
+          ["qemu", "qemu-asan", "stock"], None, tasks_qtest_asan_udmabuf,
+          take_cases, long=True),
     Level("guest-udmabuf", "the driver under KVM, real /dev/udmabuf",
           ["qemu", "stock", "driver", "host"], None, tasks_guest_udmabuf,
           take_cases),
