@@ -316,10 +316,10 @@ def iommu_tasks(run, level, limit, accel) -> list:
              "name": f"{level}-iommu"}]
 
 
-def fragment_tasks(run, level, limit, accel) -> list:
+def fragment_tasks(run, level, limit, accel, kernel="stock") -> list:
     """A guest whose memory is filled, so it has little."""
     program = run.parts.host.program("virtbuf-test")
-    params = run.driver_guest(limit, accel)
+    params = run.driver_guest(limit, accel, kernel)
     wanted = run.pattern(level) or FRAGMENT_SUITE
     params.update(program=str(program), programs=[str(program)],
                   arguments=f"--consumer --filter '*{wanted}*' "
@@ -353,6 +353,10 @@ def tasks_guest_udmabuf(run, level):
         return fragment
     found = guest_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "stock")
     return found if pattern else found + fragment
+
+
+def tasks_guest_new_udmabuf(run, level):
+    return fragment_tasks(run, level, NESTED_GUEST_LIMIT, "kvm", "new")
 
 
 # what the device relies on in the kernel
@@ -480,6 +484,9 @@ LEVELS = [
     Level("guest-udmabuf", "the driver under KVM, real /dev/udmabuf",
           ["qemu", "stock", "driver", "host"], None, tasks_guest_udmabuf,
           take_cases),
+    Level("guest-new-udmabuf", "frames in fragmented memory, newest kernel",
+          ["qemu", "stock", "linux-new", "host"], None,
+          tasks_guest_new_udmabuf, take_cases, long=True),
     Level("revoke", "taking pages back from who keeps them, under KVM",
           ["qemu", "stock", "driver", "host"], None, tasks_revoke, take_cases),
     Level("e2e-udmabuf", "frames under KVM, without a copy",
@@ -501,7 +508,8 @@ def wanted_levels(options) -> list:
     for what in options.only or []:
         name, _, pattern = what.partition(":")
         if name == "nested":
-            matching = [level.name for level in LEVELS if level.tasks]
+            matching = [level.name for level in LEVELS if level.tasks
+                        and (options.long or not level.long)]
         else:
             matching = [n for n in names if n == name]
         if not matching:
