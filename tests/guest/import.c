@@ -598,7 +598,7 @@ static void bounced(void)
     close(exporter);
 }
 
-/* In a guest with an IOMMU, the device uses it, for the memory of others, too */
+/* Where there is an IOMMU the device uses it, for the memory of others, too */
 static void translated(void)
 {
     int fd;

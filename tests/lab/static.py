@@ -2,10 +2,11 @@
 """Static checks of the driver with Linux's own tools.
 
 Owns what is asked of gcc (W=1), sparse, kernel-doc and Coccinelle, and the
-reading of their answers; the driver's page in Linux's documentation, too.  The driver is checked where it stands upstream, in
-the tree and with the configuration of the debug kernel, its KUnit tests
-included.  Every checked file is a case for each tool; one that the tool did
-not come to is a failed case.
+reading of their answers; the driver's page in Linux's documentation, too.  The
+driver is checked where it stands upstream, in the tree and with the
+configuration of the debug kernel, its KUnit tests included.  Every checked
+file is a case for each tool; one that the tool did not come to is a failed
+case.
 """
 
 import io
