@@ -8,6 +8,12 @@
  * writer has written there is copied back to guest RAM, no byte more than it
  * names: the bytes around may be newer in the guest.
  *
+ * Who keeps a copy keeps memory that QEMU pays for. That of a writer is emptied
+ * when QEMU closes it. One that is sealed the kernel does not let anybody empty:
+ * as long as somebody has it, the buffer has no other one, however often
+ * consumers come and go, and after the buffer's end it is counted
+ * (virtio_buf_kept_add()).
+ *
  * A worker thread copies in slices, in either direction; one job at a time for
  * a buffer. Everything else runs under the BQL, marking guest RAM dirty too:
  * that is done before anything that follows from the job, or from its end. The
@@ -52,6 +58,8 @@ typedef struct CopySpan {
 
 struct VirtIOBufCopy {
     int fd;                         /* the only one in this process */
+    bool counted;                   /* the kernel counts who has it open */
+    bool sealed;                    /* nobody can write to it, or empty it */
     uint8_t *map;
     size_t map_size;
     unsigned refs;                  /* BQL */
@@ -73,13 +81,24 @@ struct VirtIOBufCopy {
 static QLIST_HEAD(, VirtIOBufCopy) running =
     QLIST_HEAD_INITIALIZER(running);
 
+/*
+ * Another open file of the same memory; -1 if that cannot be, for want of /proc
+ * or of the right to use it
+ */
+static int reopen(int fd)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+
+    return qemu_open_old(path, O_RDWR);
+}
+
 VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error)
 {
     VirtIOBufCopy *copy;
     Error *err = NULL;
     unsigned seals = F_SEAL_SEAL;
+    int fd, counted;
     void *map;
-    int fd;
 
     errno = 0;
     fd = qemu_memfd_create("virtio-buf", memory->export_size, false, 0,
@@ -107,8 +126,17 @@ VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error)
         return NULL;
     }
 
+    /* The file that memfd_create() has opened is in no count of the kernel's */
+    counted = reopen(fd);
+    if (counted >= 0) {
+        close(fd);
+        fd = counted;
+    }
+
     copy = g_new0(VirtIOBufCopy, 1);
     copy->fd = fd;
+    copy->counted = counted >= 0;
+    copy->sealed = !memory->writer;
     copy->map = map;
     copy->map_size = memory->export_size;
     copy->refs = 1;
@@ -146,10 +174,51 @@ static void copy_set_state(VirtIOBufCopy *copy, CopyState state)
     qemu_mutex_unlock(&copy->lock);
 }
 
-void virtio_buf_copy_close(VirtIOBufCopy *copy)
+bool virtio_buf_copy_file_held(int fd)
+{
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0) {
+        return errno == EAGAIN;
+    }
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    return false;
+}
+
+/*
+ * Does anybody have its memory? What they were sent is QEMU's own open file:
+ * that is exchanged for another one, with which theirs is not QEMU's any more.
+ */
+static bool copy_is_held(VirtIOBufCopy *copy)
+{
+    int fd = copy->counted ? reopen(copy->fd) : -1;
+
+    if (fd < 0) {
+        return true;
+    }
+    close(copy->fd);
+    copy->fd = fd;
+    return virtio_buf_copy_file_held(fd);
+}
+
+bool virtio_buf_copy_idle(VirtIOBufCopy *copy)
 {
     copy_set_state(copy, COPY_CANCEL);
-    close(copy->fd);
+    copy->filled = false;
+    return copy->sealed && copy_is_held(copy);
+}
+
+void virtio_buf_copy_close(VirtIOBufCopy *copy, VirtIOBufMemoryPool *pool)
+{
+    copy_set_state(copy, COPY_CANCEL);
+    if (!copy->sealed &&
+        fallocate(copy->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                  copy->map_size) < 0) {
+        trace_virtio_buf_copy_not_emptied(copy->map_size, errno);
+    }
+    if (copy->sealed && copy_is_held(copy) && copy->counted) {
+        virtio_buf_kept_add(pool, copy->fd, copy->map_size);
+    } else {
+        close(copy->fd);
+    }
     copy->fd = -1;
     copy_unref(copy);
 }

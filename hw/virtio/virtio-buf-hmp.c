@@ -139,9 +139,11 @@ static void print_device(Monitor *mon, const VirtioBufInfo *info)
                    info->unread_news ? ", unread" : "");
     monitor_printf(mon, "  orphaned: %" PRIu32 " dma-bufs, %" PRIu64 " of %"
                    PRIu64 " bytes; quarantined: %" PRIu32 " buffers, %" PRIu64
-                   " bytes\n", info->orphaned_count, info->orphaned_bytes,
+                   " bytes; kept: %" PRIu32 " copies, %" PRIu64 " bytes\n",
+                   info->orphaned_count, info->orphaned_bytes,
                    limits->orphaned, info->quarantined_count,
-                   info->quarantined_bytes);
+                   info->quarantined_bytes, info->kept_count,
+                   info->kept_bytes);
     print_counters(mon, info->counters);
     for (VirtioBufConsumerInfoList *l = info->consumers; l; l = l->next) {
         print_consumer(mon, l->value);

@@ -31,9 +31,12 @@ struct VirtIOBufMemoryPool {
     uint64_t size_limit;    /* of udmabuf: bytes */
     uint32_t memories;      /* that live */
 
+    /* What consumers have kept: old pages of the guest's, and copies */
     QTAILQ_HEAD(, VirtIOBufOrphan) orphans;
     uint32_t orphan_count;
     uint64_t orphaned;      /* bytes */
+    uint32_t kept_count;    /* copies */
+    uint64_t kept;          /* bytes */
     QEMUTimer *orphan_timer;
 
     QTAILQ_HEAD(, VirtIOBufMemory) unrevoked;
@@ -65,7 +68,8 @@ struct VirtIOBufMemory {
 
     int dmabuf;                 /* the only fd of it in this process; or -1 */
     VirtIOBufCopy *copy;        /* consumers have this one; or NULL */
-    VirtIOBufCopy *copying;     /* a worker is at it; may be an old copy */
+    VirtIOBufCopy *idle;        /* some have kept it; the next one, or NULL */
+    VirtIOBufCopy *copying;     /* a worker is at it */
     void (*done)(void *opaque);
     void *opaque;
 
@@ -87,6 +91,15 @@ void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
 
 /* Are there more than the operator allows? In bounded time. */
 bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool);
+
+/*
+ * A copy of which the buffer is gone is kept by somebody. Takes over @fd, for
+ * virtio_buf_copy_file_held().
+ */
+void virtio_buf_kept_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
+
+/* Do consumers keep more copies than all buffers may have? In bounded time. */
+bool virtio_buf_kept_too_many(VirtIOBufMemoryPool *pool);
 
 /* Nothing refers to it any more */
 void virtio_buf_memory_pool_destroy(VirtIOBufMemoryPool *pool);
@@ -139,10 +152,23 @@ VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error);
 int virtio_buf_copy_fd(const VirtIOBufCopy *copy);
 
 /*
+ * No consumer is to have it now: what it has is not current, nor copied any
+ * more. Returns false if it is of no use: it can be closed, nobody has kept it.
+ */
+bool virtio_buf_copy_idle(VirtIOBufCopy *copy);
+
+/*
+ * Has any other open file of the same memory somebody who has it, or maps it?
+ * A write lease is what the kernel gives only if not; where it cannot tell, the
+ * answer is no.
+ */
+bool virtio_buf_copy_file_held(int fd);
+
+/*
  * Take back the reference of _new(). After this returns, no worker reads or
  * writes guest RAM for it any more.
  */
-void virtio_buf_copy_close(VirtIOBufCopy *copy);
+void virtio_buf_copy_close(VirtIOBufCopy *copy, VirtIOBufMemoryPool *pool);
 
 /* @memory will be freed: its done() must not be called */
 void virtio_buf_copy_forget_memory(VirtIOBufCopy *copy);

@@ -354,7 +354,10 @@ void virtio_buf_memory_free(VirtIOBufMemory *memory)
         virtio_buf_copy_forget_memory(memory->copying);
     }
     if (memory->copy) {
-        virtio_buf_copy_close(memory->copy);
+        virtio_buf_copy_close(memory->copy, memory->pool);
+    }
+    if (memory->idle) {
+        virtio_buf_copy_close(memory->idle, memory->pool);
     }
     if (memory->dmabuf >= 0) {
         virtio_buf_memory_close_dmabuf(memory);
@@ -553,6 +556,25 @@ static int export_dmabuf(VirtIOBufMemory *memory)
     return fd;
 }
 
+/* Returns 0, or -errno */
+static int export_copy(VirtIOBufMemory *memory)
+{
+    int ret;
+
+    if (memory->idle) {
+        memory->copy = g_steal_pointer(&memory->idle);
+        return 0;
+    }
+    if (virtio_buf_kept_too_many(memory->pool)) {
+        warn_report_once("virtio-buf: programs on the host keep copies of "
+                         "buffers that the guest has taken back: no more are "
+                         "made before they close them, or end");
+        return -ENOMEM;
+    }
+    memory->copy = virtio_buf_copy_new(memory, &ret);
+    return memory->copy ? 0 : ret;
+}
+
 int virtio_buf_memory_export(VirtIOBufMemory *memory)
 {
     int ret;
@@ -565,8 +587,8 @@ int virtio_buf_memory_export(VirtIOBufMemory *memory)
             }
         }
         if (memory->backing == VIRTIO_BUF_BACKING_COPY) {
-            memory->copy = virtio_buf_copy_new(memory, &ret);
-            if (!memory->copy) {
+            ret = export_copy(memory);
+            if (ret < 0) {
                 return ret;
             }
         }
@@ -600,7 +622,11 @@ bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)
         return false;
     }
     if (memory->copy) {
-        virtio_buf_copy_close(memory->copy);
+        if (virtio_buf_copy_idle(memory->copy)) {
+            memory->idle = memory->copy;
+        } else {
+            virtio_buf_copy_close(memory->copy, memory->pool);
+        }
         memory->copy = NULL;
     }
     if (memory->dmabuf >= 0) {

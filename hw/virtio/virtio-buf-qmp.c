@@ -339,6 +339,7 @@ static VirtioBufInfo *device_info(VirtIOBuf *s)
     info->unread_news = !QTAILQ_EMPTY(&s->with_news);
     info->orphaned_bytes = virtio_buf_memory_pool_orphaned(
         s->pool, &info->orphaned_count);
+    info->kept_bytes = virtio_buf_memory_pool_kept(s->pool, &info->kept_count);
     info->quarantined_bytes = virtio_buf_memory_pool_quarantined(
         s->pool, &info->quarantined_count);
     info->consumers = consumer_infos(s);

@@ -286,6 +286,9 @@ static void virtio_buf_device_realize(DeviceState *dev, Error **errp)
     if (!check_properties(s, errp)) {
         return;
     }
+    s->memory_config.max_buffers = s->limits.buffers;
+    s->memory_config.max_ranges = s->limits.ranges;
+    s->memory_config.max_total_size = s->limits.total_size;
     s->pool = virtio_buf_memory_pool_new(&s->memory_config, errp);
     if (!s->pool) {
         return;

@@ -61,7 +61,8 @@ static void test_info(void *obj, void *data, QGuestAllocator *alloc)
     check_line(text, "  buffers: 1 of 256, 8192 of 1073741824 bytes\r\n");
     check_line(text, "  last serial: 1, news: 1, unread\r\n");
     check_line(text, "  orphaned: 0 dma-bufs, 0 of 268435456 bytes;"
-               " quarantined: 0 buffers, 0 bytes\r\n");
+               " quarantined: 0 buffers, 0 bytes;"
+               " kept: 0 copies, 0 bytes\r\n");
     check_line(text, "  commands: register 1, unregister 0, set-properties 0,"
                " update 1, reset 0,");
     check_line(text, "  errors: unsupported 0, invalid 0,");

@@ -26,6 +26,10 @@ typedef struct VirtIOBufMemoryConfig {
     char *udmabuf_device;       /* property udmabuf-device: path, fdsets too */
     bool strict_readonly;       /* property strict-readonly */
     uint64_t max_orphaned;      /* property max-orphaned: bytes */
+    /* The device's limits, for what is beyond its buffers */
+    uint32_t max_buffers;
+    uint32_t max_ranges;
+    uint64_t max_total_size;
 } VirtIOBufMemoryConfig;
 
 /**
@@ -129,7 +133,8 @@ uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
  * Makes it at the first call. A udmabuf that the kernel refuses, or that could
  * no longer be taken back, turns the backing into a copy, for good
  * (VIRTIO_BUF_REASON_FAILED, _DISCARD, _ORPHANED), unless udmabuf=on. A copy is
- * zeroed; it gets its contents with the next virtio_buf_memory_refresh().
+ * zeroed, or has what it had at the last export; it gets its contents with the
+ * next virtio_buf_memory_refresh().
  *
  * Returns an fd that stays the memory's, or -errno.
  */
@@ -157,11 +162,12 @@ bool virtio_buf_memory_has_dmabuf(const VirtIOBufMemory *memory);
 void virtio_buf_memory_sync_writes(const VirtIOBufMemory *memory);
 
 /**
- * virtio_buf_memory_unexport: close QEMU's fd
+ * virtio_buf_memory_unexport: no consumer is to have the memory
  *
- * When the last consumer has detached. Does nothing and returns false if
- * somebody else still holds it: then the fd stays, to be asked again. A refresh
- * that is under way is stopped, its callback is called still.
+ * When the last one has detached: closes QEMU's fd. Does nothing and returns
+ * false if somebody else still holds the dma-buf: then the fd stays, to be
+ * asked again. A copy that somebody has kept is used again by the next export.
+ * A refresh that is under way is stopped, its callback is called still.
  */
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory);
 
