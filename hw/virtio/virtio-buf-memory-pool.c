@@ -196,10 +196,12 @@ virtio_buf_memory_pool_counters(const VirtIOBufMemoryPool *pool)
     return &pool->counters;
 }
 
+/* What is in quarantine is kept as well, and the guest has the limits anew */
 static bool too_many_orphans(const VirtIOBufMemoryPool *pool)
 {
-    return pool->orphan_count >= MAX_ORPHANS ||
-           pool->orphaned > pool->config->max_orphaned;
+    return pool->orphan_count + pool->quarantined >= MAX_ORPHANS ||
+           pool->orphaned + pool->quarantined_bytes >
+           pool->config->max_orphaned;
 }
 
 bool virtio_buf_orphans_too_many(VirtIOBufMemoryPool *pool)
