@@ -39,6 +39,8 @@ struct VirtIOBufMemoryPool {
     uint64_t kept;          /* bytes */
     QEMUTimer *orphan_timer;
 
+    bool no_dmabufs;        /* a migration is under way that excludes them */
+
     QTAILQ_HEAD(, VirtIOBufMemory) unrevoked;
     uint32_t quarantined;   /* of them, without a buffer */
     uint64_t quarantined_bytes;

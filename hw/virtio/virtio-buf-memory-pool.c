@@ -413,6 +413,12 @@ void virtio_buf_memory_pool_report(const VirtIOBufMemoryPool *pool)
     }
 }
 
+void virtio_buf_memory_pool_exclude_dmabufs(VirtIOBufMemoryPool *pool,
+                                            bool exclude)
+{
+    pool->no_dmabufs = exclude;
+}
+
 /* Whether a buffer with no other obstacles gets a dma-buf */
 static bool may_export(const VirtIOBufMemoryPool *pool,
                        const VirtIOBufObstacles *obstacles)

@@ -38,6 +38,12 @@ VirtIOBufClaims *virtio_buf_memory_claims(void)
 static void current_obstacles(VirtIOBufMemoryPool *pool,
                               VirtIOBufObstacles *obstacles)
 {
+    if (pool->no_dmabufs) {
+        virtio_buf_note(&obstacles->refusal, VIRTIO_BUF_REASON_FAILED);
+        warn_report_once("virtio-buf: a migration is under way, or has ended, "
+                         "that excludes zero-copy buffers: new ones are "
+                         "copied");
+    }
     if (virtio_buf_orphans_too_many(pool)) {
         virtio_buf_note(&obstacles->refusal, VIRTIO_BUF_REASON_ORPHANED);
     }

@@ -53,6 +53,7 @@ struct VirtIOBufMigration {
     NotifierWithReturn postcopy;
     NotifierWithReturn normal;
     NotifierWithReturn cpr_transfer;
+    bool left;                  /* the guest went to where it cannot share */
 
     /* What is being saved or loaded */
     struct virtio_buf_config config;
@@ -613,33 +614,71 @@ static int postcopy_notify_device(NotifierWithReturn *n, void *opaque,
     return 0;
 }
 
-/* At the source, before anything is sent */
+/*
+ * At the source, before anything is sent. Writes to a dma-buf that come after
+ * the last look at what is dirty would be lost, so there are none from here on
+ * until the guest runs here again.
+ */
 static int normal_notify_device(NotifierWithReturn *n, MigrationEvent *event,
                                 Error **errp)
 {
-    VirtIOBuf *s = container_of(n, VirtIOBufMigration, normal)->device;
+    VirtIOBufMigration *m = container_of(n, VirtIOBufMigration, normal);
 
-    if (event->type == MIG_EVENT_PRECOPY_SETUP && migrate_postcopy_ram() &&
-        has_dmabufs(s)) {
-        error_setg(errp, "virtio-buf: programs on the host have zero-copy "
-                   "buffers, which excludes postcopy: switch the capability "
-                   "postcopy-ram off, or use udmabuf=off");
-        return -EBUSY;
+    switch (event->type) {
+    case MIG_EVENT_PRECOPY_SETUP:
+        if (!migrate_postcopy_ram()) {
+            break;
+        }
+        if (has_dmabufs(m->device)) {
+            error_setg(errp, "virtio-buf: programs on the host have zero-copy "
+                       "buffers, which excludes postcopy: switch the "
+                       "capability postcopy-ram off, or use udmabuf=off");
+            return -EBUSY;
+        }
+        virtio_buf_memory_pool_exclude_dmabufs(m->device->pool, true);
+        break;
+    case MIG_EVENT_PRECOPY_DONE:
+        m->left = true;
+        break;
+    default:
+        virtio_buf_memory_pool_exclude_dmabufs(m->device->pool, false);
+        break;
     }
     return 0;
 }
 
-/* The new QEMU has the same RAM, and would not know who still holds it */
+void virtio_buf_migration_run(VirtIOBuf *s)
+{
+    if (s->migration->left) {
+        s->migration->left = false;
+        virtio_buf_memory_pool_exclude_dmabufs(s->pool, false);
+    }
+}
+
+/*
+ * The new QEMU has the same RAM, and would not know who still holds it. When it
+ * has it, it has it for good; consumers still are this one's.
+ */
 static int cpr_transfer_notify_device(NotifierWithReturn *n,
                                       MigrationEvent *event, Error **errp)
 {
     VirtIOBuf *s = container_of(n, VirtIOBufMigration, cpr_transfer)->device;
 
-    if (event->type == MIG_EVENT_PRECOPY_SETUP && has_dmabufs(s)) {
-        error_setg(errp, "virtio-buf: programs on the host have zero-copy "
-                   "buffers, which excludes cpr-transfer: end them, or use "
-                   "udmabuf=off");
-        return -EBUSY;
+    switch (event->type) {
+    case MIG_EVENT_PRECOPY_SETUP:
+        if (has_dmabufs(s)) {
+            error_setg(errp, "virtio-buf: programs on the host have zero-copy "
+                       "buffers, which excludes cpr-transfer: end them, or use "
+                       "udmabuf=off");
+            return -EBUSY;
+        }
+        virtio_buf_memory_pool_exclude_dmabufs(s->pool, true);
+        break;
+    case MIG_EVENT_PRECOPY_FAILED:
+        virtio_buf_memory_pool_exclude_dmabufs(s->pool, false);
+        break;
+    default:
+        break;
     }
     return 0;
 }

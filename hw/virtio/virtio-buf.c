@@ -146,6 +146,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 
     virtio_buf_write_back_run(s, running);
     if (running) {
+        virtio_buf_migration_run(s);
         qemu_bh_schedule(s->bh);
     }
 }

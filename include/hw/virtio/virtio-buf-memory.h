@@ -72,6 +72,17 @@ void virtio_buf_memory_pool_dmabuf_limits(const VirtIOBufMemoryPool *pool,
 uint64_t virtio_buf_memory_pool_orphaned(VirtIOBufMemoryPool *pool,
                                          uint32_t *count);
 
+/* Bytes of @count copies of buffers that are gone, which consumers keep */
+uint64_t virtio_buf_memory_pool_kept(VirtIOBufMemoryPool *pool,
+                                     uint32_t *count);
+
+/*
+ * Whether what is exported from now on is a copy, since the guest's RAM goes to
+ * another QEMU, which would not know of a dma-buf
+ */
+void virtio_buf_memory_pool_exclude_dmabufs(VirtIOBufMemoryPool *pool,
+                                            bool exclude);
+
 /* Bytes of the @count memories that are in quarantine */
 uint64_t virtio_buf_memory_pool_quarantined(const VirtIOBufMemoryPool *pool,
                                             uint32_t *count);

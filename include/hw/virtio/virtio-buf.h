@@ -690,6 +690,9 @@ void virtio_buf_buffers_revoke(VirtIOBuf *s);
 void virtio_buf_migration_init(VirtIOBuf *s);
 void virtio_buf_migration_cleanup(VirtIOBuf *s);
 
+/* The VM runs: the RAM is this QEMU's */
+void virtio_buf_migration_run(VirtIOBuf *s);
+
 extern const struct VMStateDescription vmstate_virtio_buf_device;
 
 /*
