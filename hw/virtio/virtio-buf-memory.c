@@ -156,29 +156,36 @@ static bool translate_piece(AddressSpace *as, uint64_t addr, uint64_t len,
            is_plugged(mr, *offset, *part);
 }
 
-/* The pieces of RAM that a piece of DMA address space is made of */
-static bool translate_range(AddressSpace *as, uint64_t addr, uint64_t len,
-                            bool write, GArray *pieces)
+/*
+ * The pieces of RAM that a piece of DMA address space is made of, at most @left
+ * of them: that is what a translation costs. Returns VIRTIO_BUF_S_*.
+ */
+static uint32_t translate_range(AddressSpace *as, uint64_t addr, uint64_t len,
+                                bool write, GArray *pieces, uint32_t *left)
 {
     while (len) {
         hwaddr offset, part;
         RAMBlock *block;
 
+        if (!*left) {
+            return VIRTIO_BUF_S_LIMIT;
+        }
+        (*left)--;
         if (!translate_piece(as, addr, len, write, &block, &offset, &part)) {
-            return false;
+            return VIRTIO_BUF_S_NOT_RAM;
         }
         append_piece(pieces, block, offset, part);
         addr += part;
         len -= part;
     }
-    return true;
+    return VIRTIO_BUF_S_OK;
 }
 
 /* Returns VIRTIO_BUF_S_* */
 static uint32_t translate(AddressSpace *as,
                           const struct virtio_buf_range *ranges,
                           uint32_t range_count, uint64_t size, bool write,
-                          GArray *pieces)
+                          uint32_t max_pieces, GArray *pieces)
 {
     uint64_t page_mask = qemu_real_host_page_size() - 1;
     uint64_t total = 0;
@@ -202,9 +209,12 @@ static uint32_t translate(AddressSpace *as,
 
     RCU_READ_LOCK_GUARD();
     for (uint32_t i = 0; i < range_count; i++) {
-        if (!translate_range(as, le64_to_cpu(ranges[i].addr),
-                             le64_to_cpu(ranges[i].len), write, pieces)) {
-            return VIRTIO_BUF_S_NOT_RAM;
+        uint32_t status = translate_range(as, le64_to_cpu(ranges[i].addr),
+                                          le64_to_cpu(ranges[i].len), write,
+                                          pieces, &max_pieces);
+
+        if (status != VIRTIO_BUF_S_OK) {
+            return status;
         }
     }
     return VIRTIO_BUF_S_OK;
@@ -317,24 +327,29 @@ VirtIOBufMemory *virtio_buf_memory_new(VirtIOBufMemoryPool *pool,
     VirtIOBufClaims *claims = virtio_buf_memory_claims();
     VirtIOBufMemory *memory;
     VirtIOBufObstacles obstacles;
-    bool overlaps;
+    unsigned uses;
 
-    *status = translate(as, ranges, range_count, size, writer, pieces);
+    *status = translate(as, ranges, range_count, size, writer,
+                        pool->config->max_ranges, pieces);
     if (*status != VIRTIO_BUF_S_OK) {
         g_array_free(pieces, true);
         return NULL;
     }
 
     memory = memory_create(pool, pieces, size, writer);
-    overlaps = virtio_buf_claims_find(claims, memory->ranges,
-                                      memory->range_count) != 0;
-    if ((overlaps && writer) ||
+    if (!virtio_buf_claims_find(claims, memory->ranges, memory->range_count,
+                                pool->config->max_ranges, &uses)) {
+        *status = VIRTIO_BUF_S_LIMIT;
+        memory_destroy(memory);
+        return NULL;
+    }
+    if ((uses && writer) ||
         virtio_buf_ranges_overlap_self(memory->ranges, memory->range_count)) {
         *status = VIRTIO_BUF_S_OVERLAP;
         memory_destroy(memory);
         return NULL;
     }
-    obstacles = memory_obstacles(memory, translated, overlaps);
+    obstacles = memory_obstacles(memory, translated, uses);
     if (!choose_backing(memory, &obstacles)) {
         trace_virtio_buf_memory_refused(range_count, size, obstacles.refusal);
         *status = VIRTIO_BUF_S_NOT_SHAREABLE;

@@ -161,60 +161,80 @@ static Segment *segment_insert(VirtIOBufClaims *claims, const Segment *like,
 /*
  * Calls @visit for the segments in @interval, and for the gaps between them
  * (segment NULL), in no order. The recursion follows the tree downwards, so it
- * is as deep as the tree. @visit may change the tree inside of its @interval.
+ * is as deep as the tree. @visit may change the tree inside of its @interval,
+ * and returns false to end it all.
  */
-typedef void SegmentVisit(VirtIOBufClaims *claims, Segment *segment,
+typedef bool SegmentVisit(VirtIOBufClaims *claims, Segment *segment,
                           const Segment *interval, void *opaque);
 
-static void segments_visit(VirtIOBufClaims *claims, const Segment *interval,
+static bool segments_visit(VirtIOBufClaims *claims, const Segment *interval,
                            SegmentVisit *visit, void *opaque)
 {
     Segment *segment = g_tree_lookup(claims->segments, interval);
     Segment before = *interval, inside = *interval, behind = *interval;
 
     if (!segment) {
-        visit(claims, NULL, interval, opaque);
-        return;
+        return visit(claims, NULL, interval, opaque);
     }
 
     inside.start = MAX(segment->start, interval->start);
     inside.last = MIN(segment->last, interval->last);
-    visit(claims, segment, &inside, opaque);
-
+    if (!visit(claims, segment, &inside, opaque)) {
+        return false;
+    }
     if (interval->start < inside.start) {
         before.last = inside.start - 1;
-        segments_visit(claims, &before, visit, opaque);
+        if (!segments_visit(claims, &before, visit, opaque)) {
+            return false;
+        }
     }
     if (interval->last > inside.last) {
         behind.start = inside.last + 1;
-        segments_visit(claims, &behind, visit, opaque);
+        return segments_visit(claims, &behind, visit, opaque);
     }
+    return true;
 }
 
-static void visit_find(VirtIOBufClaims *claims, Segment *segment,
+typedef struct Find {
+    unsigned found;
+    size_t left;        /* segments to look at */
+} Find;
+
+static bool visit_find(VirtIOBufClaims *claims, Segment *segment,
                        const Segment *interval, void *opaque)
 {
-    unsigned *found = opaque;
+    Find *find = opaque;
 
-    for (int i = 0; segment && i < CLAIM_KINDS; i++) {
+    if (!segment) {
+        return true;
+    }
+    if (!find->left) {
+        return false;
+    }
+    find->left--;
+    for (int i = 0; i < CLAIM_KINDS; i++) {
         if (segment->users[i]) {
-            *found |= 1u << i;
+            find->found |= 1u << i;
         }
     }
+    return true;
 }
 
-unsigned virtio_buf_claims_find(const VirtIOBufClaims *claims,
-                                const VirtIOBufRange *ranges, size_t count)
+bool virtio_buf_claims_find(const VirtIOBufClaims *claims,
+                            const VirtIOBufRange *ranges, size_t count,
+                            size_t max, unsigned *found)
 {
-    unsigned found = 0;
+    Find find = { .left = max };
+    bool all = true;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && all; i++) {
         Segment interval = segment_of(&ranges[i]);
 
-        segments_visit((VirtIOBufClaims *)claims, &interval, visit_find,
-                       &found);
+        all = segments_visit((VirtIOBufClaims *)claims, &interval, visit_find,
+                             &find);
     }
-    return found;
+    *found = find.found;
+    return all;
 }
 
 /* Cuts @segment so that @interval, which is inside, is a segment of its own */
@@ -235,7 +255,7 @@ static Segment *segment_cut(VirtIOBufClaims *claims, Segment *segment,
     return segment;
 }
 
-static void visit_add(VirtIOBufClaims *claims, Segment *segment,
+static bool visit_add(VirtIOBufClaims *claims, Segment *segment,
                       const Segment *interval, void *opaque)
 {
     VirtIOBufClaim *kind = opaque;
@@ -247,6 +267,7 @@ static void visit_add(VirtIOBufClaims *claims, Segment *segment,
                                  interval->last);
     }
     segment->users[claim_index(*kind)]++;
+    return true;
 }
 
 void virtio_buf_claims_add(VirtIOBufClaims *claims,
@@ -260,7 +281,7 @@ void virtio_buf_claims_add(VirtIOBufClaims *claims,
     }
 }
 
-static void visit_remove(VirtIOBufClaims *claims, Segment *segment,
+static bool visit_remove(VirtIOBufClaims *claims, Segment *segment,
                          const Segment *interval, void *opaque)
 {
     VirtIOBufClaim *kind = opaque;
@@ -270,10 +291,11 @@ static void visit_remove(VirtIOBufClaims *claims, Segment *segment,
     segment->users[claim_index(*kind)]--;
     for (int i = 0; i < CLAIM_KINDS; i++) {
         if (segment->users[i]) {
-            return;
+            return true;
         }
     }
     g_tree_remove(claims->segments, segment);
+    return true;
 }
 
 void virtio_buf_claims_remove(VirtIOBufClaims *claims,

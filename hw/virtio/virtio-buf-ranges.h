@@ -51,11 +51,15 @@ bool virtio_buf_claims_empty(const VirtIOBufClaims *claims);
 
 /**
  * virtio_buf_claims_find: all uses of any byte of the ranges
+ * @max: pieces of equal use to look at
+ * @found: out, the VIRTIO_BUF_CLAIM_* that are there, ORed
  *
- * Returns the VIRTIO_BUF_CLAIM_* that are there, ORed.
+ * Returns false if there are more pieces, which may have other uses. Adding and
+ * removing a claim takes time for each of them, too.
  */
-unsigned virtio_buf_claims_find(const VirtIOBufClaims *claims,
-                                const VirtIOBufRange *ranges, size_t count);
+bool virtio_buf_claims_find(const VirtIOBufClaims *claims,
+                            const VirtIOBufRange *ranges, size_t count,
+                            size_t max, unsigned *found);
 
 /* The ranges may overlap others' claims, and themselves */
 void virtio_buf_claims_add(VirtIOBufClaims *claims,

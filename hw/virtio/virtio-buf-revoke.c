@@ -121,6 +121,7 @@ static int replace_pages_in_window(const VirtIOBufRange *range,
     uint64_t window = QEMU_ALIGN_DOWN(start, WINDOW);
     VirtIOBufRange wide = *range;
     int ret = replace_pages(block, start, len, save);
+    unsigned uses;
 
     if (ret != -EBUSY) {
         return ret;
@@ -129,8 +130,9 @@ static int replace_pages_in_window(const VirtIOBufRange *range,
     wide.len = MIN(window + WINDOW, block->fd_offset + block->used_length) -
                wide.start;
     /* Another dma-buf would be left behind, with pages that nobody writes */
-    if (virtio_buf_claims_find(virtio_buf_memory_claims(), &wide, 1) &
-        VIRTIO_BUF_CLAIM_EXPORT) {
+    virtio_buf_claims_find(virtio_buf_memory_claims(), &wide, 1, SIZE_MAX,
+                           &uses);
+    if (uses & VIRTIO_BUF_CLAIM_EXPORT) {
         return -EBUSY;
     }
     return replace_pages(block, wide.start, wide.len, save);

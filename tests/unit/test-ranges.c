@@ -17,6 +17,15 @@ static VirtIOBufRange range(uint64_t start, uint64_t len)
     };
 }
 
+static unsigned claims_of(const VirtIOBufClaims *claims,
+                          const VirtIOBufRange *ranges, size_t count)
+{
+    unsigned found;
+
+    CHECK(virtio_buf_claims_find(claims, ranges, count, SIZE_MAX, &found));
+    return found;
+}
+
 TEST(merge_joins_neighbours)
 {
     VirtIOBufRange r[] = {
@@ -158,7 +167,7 @@ TEST(claims_are_found_at_their_borders)
     for (size_t i = 0; i < G_N_ELEMENTS(probes); i++) {
         VirtIOBufRange probe = range(probes[i].start, probes[i].len);
 
-        CHECK_INT(virtio_buf_claims_find(claims, &probe, 1), ==,
+        CHECK_INT(claims_of(claims, &probe, 1), ==,
                   probes[i].found ? VIRTIO_BUF_CLAIM_READ : 0);
     }
     /* Cutting and removing the middle must not have changed the borders */
@@ -168,7 +177,7 @@ TEST(claims_are_found_at_their_borders)
     for (size_t i = 0; i < G_N_ELEMENTS(probes); i++) {
         VirtIOBufRange probe = range(probes[i].start, probes[i].len);
 
-        CHECK_INT(virtio_buf_claims_find(claims, &probe, 1), ==,
+        CHECK_INT(claims_of(claims, &probe, 1), ==,
                   probes[i].found ? VIRTIO_BUF_CLAIM_READ : 0);
     }
     claim = range(0x2000, 0x2000);
@@ -184,13 +193,13 @@ TEST(claims_of_other_files_are_not_found)
 
     virtio_buf_claims_add(claims, &claim, 1, VIRTIO_BUF_CLAIM_WRITE);
     other.inode = 2;
-    CHECK_INT(virtio_buf_claims_find(claims, &other, 1), ==, 0);
+    CHECK_INT(claims_of(claims, &other, 1), ==, 0);
     other.inode = 1;
     other.device = 2;
-    CHECK_INT(virtio_buf_claims_find(claims, &other, 1), ==, 0);
+    CHECK_INT(claims_of(claims, &other, 1), ==, 0);
     other.device = 1;
     other.block = &block_b;
-    CHECK_INT(virtio_buf_claims_find(claims, &other, 1), ==,
+    CHECK_INT(claims_of(claims, &other, 1), ==,
               VIRTIO_BUF_CLAIM_WRITE);
     virtio_buf_claims_free(claims);
 }
@@ -205,16 +214,16 @@ TEST(claims_outlive_each_other)
     virtio_buf_claims_add(claims, &first, 1, VIRTIO_BUF_CLAIM_READ);
     virtio_buf_claims_add(claims, &first, 1, VIRTIO_BUF_CLAIM_EXPORT);
     virtio_buf_claims_add(claims, &second, 1, VIRTIO_BUF_CLAIM_WRITE);
-    CHECK_INT(virtio_buf_claims_find(claims, &both, 1), ==,
+    CHECK_INT(claims_of(claims, &both, 1), ==,
               VIRTIO_BUF_CLAIM_READ | VIRTIO_BUF_CLAIM_WRITE |
               VIRTIO_BUF_CLAIM_EXPORT);
-    CHECK_INT(virtio_buf_claims_find(claims, &only_second, 1), ==,
+    CHECK_INT(claims_of(claims, &only_second, 1), ==,
               VIRTIO_BUF_CLAIM_WRITE);
     virtio_buf_claims_remove(claims, &first, 1, VIRTIO_BUF_CLAIM_EXPORT);
     virtio_buf_claims_remove(claims, &first, 1, VIRTIO_BUF_CLAIM_READ);
-    CHECK_INT(virtio_buf_claims_find(claims, &both, 1), ==,
+    CHECK_INT(claims_of(claims, &both, 1), ==,
               VIRTIO_BUF_CLAIM_WRITE);
-    CHECK_INT(virtio_buf_claims_find(claims, &first, 1), ==,
+    CHECK_INT(claims_of(claims, &first, 1), ==,
               VIRTIO_BUF_CLAIM_WRITE);
     virtio_buf_claims_remove(claims, &second, 1, VIRTIO_BUF_CLAIM_WRITE);
     CHECK(virtio_buf_claims_empty(claims));
@@ -228,9 +237,9 @@ TEST(claims_at_the_end_of_the_numbers)
     VirtIOBufRange page = range(UINT64_MAX - 0xfff, 0x1000);
 
     virtio_buf_claims_add(claims, &top, 1, VIRTIO_BUF_CLAIM_READ);
-    CHECK_INT(virtio_buf_claims_find(claims, &below, 1), ==, 0);
+    CHECK_INT(claims_of(claims, &below, 1), ==, 0);
     virtio_buf_claims_add(claims, &page, 1, VIRTIO_BUF_CLAIM_WRITE);
-    CHECK_INT(virtio_buf_claims_find(claims, &top, 1), ==,
+    CHECK_INT(claims_of(claims, &top, 1), ==,
               VIRTIO_BUF_CLAIM_READ | VIRTIO_BUF_CLAIM_WRITE);
     virtio_buf_claims_remove(claims, &top, 1, VIRTIO_BUF_CLAIM_READ);
     virtio_buf_claims_remove(claims, &page, 1, VIRTIO_BUF_CLAIM_WRITE);
@@ -333,8 +342,8 @@ TEST(random_claims_equal_the_model)
                 expected |= kinds[k];
             }
         }
-        CHECK_INT(virtio_buf_claims_find(claims, probe.ranges, probe.count),
-                  ==, expected);
+        CHECK_INT(claims_of(claims, probe.ranges, probe.count), ==,
+                  expected);
     }
     for (int i = 0; i < LISTS; i++) {
         if (lists[i].claimed) {

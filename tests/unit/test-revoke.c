@@ -194,8 +194,11 @@ static void destroy(VirtIOBufMemory *memory)
 
 static bool is_claimed(const VirtIOBufMemory *memory)
 {
-    return virtio_buf_claims_find(virtio_buf_memory_claims(), memory->ranges,
-                                  1) & VIRTIO_BUF_CLAIM_EXPORT;
+    unsigned uses;
+
+    virtio_buf_claims_find(virtio_buf_memory_claims(), memory->ranges, 1,
+                           SIZE_MAX, &uses);
+    return uses & VIRTIO_BUF_CLAIM_EXPORT;
 }
 
 /* Somebody refers to a page from now on */
