@@ -124,7 +124,8 @@ static bool make_surface(VirtIOBufDisplay *d, const VirtIOBufPicture *picture,
     g_clear_pointer(&d->message, g_free);
     d->has_picture = true;
     d->rect_count = 0;
-    d->row = g_renew(uint32_t, d->row, picture->width);
+    g_free(d->row);
+    d->row = g_new0(uint32_t, picture->width);
     return true;
 }
 
@@ -180,6 +181,19 @@ static uint64_t cut_damage(VirtIOBufDisplay *d, const VirtIOBufPicture *picture,
     return pixels;
 }
 
+static bool readable(VirtIOBufDisplay *d, const VirtIOBufPicture *picture,
+                     Error **errp)
+{
+    uint64_t size = (picture->height - 1) * picture->stride +
+                    (uint64_t)picture->width * picture->bytes_per_pixel;
+
+    if (!virtio_buf_readable(d->shown, picture->offset, size)) {
+        error_setg(errp, "The guest has unmapped the picture");
+        return false;
+    }
+    return true;
+}
+
 static void draw(VirtIOBufDisplay *d)
 {
     QemuRect rects[VIRTIO_BUF_MAX_DAMAGE];
@@ -188,7 +202,7 @@ static void draw(VirtIOBufDisplay *d)
 
     if (!virtio_buf_picture_parse(&picture, d->buffer->properties,
                                   d->data_offset, d->data_size, &err) ||
-        !make_surface(d, &picture, &err)) {
+        !readable(d, &picture, &err) || !make_surface(d, &picture, &err)) {
         show_message(d, error_get_pretty(err));
         error_free(err);
         return;

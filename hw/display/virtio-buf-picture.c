@@ -180,6 +180,11 @@ static bool parse_layout(const PictureProperties *values,
         !parse_edge("height", values->height, &picture->height, errp)) {
         return false;
     }
+    if (picture->width > VIRTIO_BUF_PICTURE_MAX_PIXELS / picture->height) {
+        error_setg(errp, "The picture has more than %d pixels",
+                   VIRTIO_BUF_PICTURE_MAX_PIXELS);
+        return false;
+    }
     row = (uint64_t)picture->width * picture->bytes_per_pixel;
     if (!parse_number("plane0.offset", values->offset, 0, &offset, errp) ||
         !parse_number("plane0.stride", values->stride, row, &picture->stride,

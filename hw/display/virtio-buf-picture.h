@@ -11,6 +11,9 @@
 /* Of either edge in pixels: with 4 bytes each, all is less than 2 GiB */
 #define VIRTIO_BUF_PICTURE_MAX_EDGE 16384
 
+/* Of all of it, which is converted in one go: the largest screens there are */
+#define VIRTIO_BUF_PICTURE_MAX_PIXELS (8192 * 4320)
+
 /* One plane of pixels, all of it inside of a payload */
 typedef struct VirtIOBufPicture {
     pixman_format_code_t format;

@@ -343,10 +343,16 @@ void virtio_buf_detach(VirtIOBufAttachment *att)
     }
 }
 
-bool virtio_buf_read(const VirtIOBufAttachment *att, uint64_t offset,
+bool virtio_buf_readable(const VirtIOBufAttachment *att, uint64_t offset,
+                         uint64_t len)
+{
+    return virtio_buf_memory_readable(att->buffer->memory, offset, len);
+}
+
+void virtio_buf_read(const VirtIOBufAttachment *att, uint64_t offset,
                      void *dest, uint64_t len)
 {
-    return virtio_buf_memory_read(att->buffer->memory, offset, dest, len);
+    virtio_buf_memory_read(att->buffer->memory, offset, dest, len);
 }
 
 bool virtio_buf_release(VirtIOBufAttachment *att, uint64_t serial)

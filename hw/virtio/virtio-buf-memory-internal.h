@@ -51,6 +51,12 @@ struct VirtIOBufMemoryPool {
     VirtIOBufMemoryCounters counters;
 };
 
+/* A range as the guest sent it, up to the next one's offset */
+typedef struct VirtIOBufWatched {
+    uint64_t addr;
+    uint64_t offset;        /* in the buffer */
+} VirtIOBufWatched;
+
 struct VirtIOBufMemory {
     VirtIOBufMemoryPool *pool;
     VirtIOBufRange *ranges;     /* merged, in the buffer's order */
@@ -61,7 +67,7 @@ struct VirtIOBufMemory {
 
     /* Where the guest had it, if that may change behind QEMU's back */
     AddressSpace *as;
-    struct virtio_buf_range *watched;   /* NULL: it cannot */
+    VirtIOBufWatched *watched;  /* NULL: it cannot */
     uint32_t watched_count;
 
     bool writer;

@@ -227,6 +227,7 @@ static void watch_ranges(VirtIOBufMemory *memory, AddressSpace *as,
                          uint32_t range_count)
 {
     bool changes = translated;
+    uint64_t offset = 0;
 
     for (size_t i = 0; i < memory->range_count && !changes; i++) {
         RAMBlock *block = virtio_buf_range_block(&memory->ranges[i]);
@@ -235,8 +236,13 @@ static void watch_ranges(VirtIOBufMemory *memory, AddressSpace *as,
     }
     if (changes) {
         memory->as = as;
-        memory->watched = g_memdup2(ranges, range_count * sizeof(*ranges));
+        memory->watched = g_new(VirtIOBufWatched, range_count);
         memory->watched_count = range_count;
+        for (uint32_t i = 0; i < range_count; i++) {
+            memory->watched[i].addr = le64_to_cpu(ranges[i].addr);
+            memory->watched[i].offset = offset;
+            offset += le64_to_cpu(ranges[i].len);
+        }
     }
 }
 
@@ -426,19 +432,40 @@ static size_t find_range(const VirtIOBufMemory *memory, uint64_t offset)
     return low;
 }
 
+/* The guest's range that holds byte @offset; there are some */
+static uint32_t find_watched(const VirtIOBufMemory *memory, uint64_t offset)
+{
+    uint32_t low = 0, high = memory->watched_count;
+
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (memory->watched[middle].offset <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory, uint64_t offset,
                               uint64_t len)
 {
     uint64_t pos = QEMU_ALIGN_DOWN(offset, qemu_target_page_size());
     uint64_t end = QEMU_ALIGN_UP(offset + len, qemu_target_page_size());
-    uint64_t start = 0, next;
     size_t i = find_range(memory, pos);
+    uint32_t w;
 
+    if (!memory->watched_count) {
+        return true;
+    }
     RCU_READ_LOCK_GUARD();
-    for (uint32_t w = 0; w < memory->watched_count && pos < end; w++) {
-        uint64_t addr = le64_to_cpu(memory->watched[w].addr);
+    for (w = find_watched(memory, pos); pos < end; w++) {
+        const VirtIOBufWatched *watched = &memory->watched[w];
+        uint64_t next = w + 1 < memory->watched_count ? watched[1].offset
+                                                      : memory->export_size;
 
-        next = start + le64_to_cpu(memory->watched[w].len);
         while (pos < MIN(next, end)) {
             const VirtIOBufRange *range = &memory->ranges[i];
             uint64_t skip = pos - memory->offsets[i];
@@ -446,7 +473,8 @@ bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory, uint64_t offset,
             RAMBlock *block;
 
             /* Neighbours were merged: a piece does not cross a range's end */
-            if (!translate_piece(memory->as, addr + (pos - start),
+            if (!translate_piece(memory->as,
+                                 watched->addr + (pos - watched->offset),
                                  MIN(next, end) - pos, memory->writer, &block,
                                  &found, &part) ||
                 block != virtio_buf_range_block(range) ||
@@ -457,7 +485,6 @@ bool virtio_buf_memory_mapped(const VirtIOBufMemory *memory, uint64_t offset,
             pos += part;
             i += skip + part == range->len;
         }
-        start = next;
     }
     return true;
 }
@@ -478,15 +505,24 @@ void virtio_buf_memory_copy(const VirtIOBufMemory *memory, uint64_t offset,
     }
 }
 
-bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+static bool is_inside(const VirtIOBufMemory *memory, uint64_t offset,
+                      uint64_t len)
+{
+    return offset <= memory->size && len <= memory->size - offset;
+}
+
+bool virtio_buf_memory_readable(const VirtIOBufMemory *memory, uint64_t offset,
+                                uint64_t len)
+{
+    return is_inside(memory, offset, len) &&
+           virtio_buf_memory_mapped(memory, offset, len);
+}
+
+void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
                             uint8_t *to, uint64_t len)
 {
-    if (offset > memory->size || len > memory->size - offset ||
-        !virtio_buf_memory_mapped(memory, offset, len)) {
-        return false;
-    }
+    assert(is_inside(memory, offset, len));
     virtio_buf_memory_copy(memory, offset, to, len, false);
-    return true;
 }
 
 void virtio_buf_memory_set_dirty(const VirtIOBufMemory *memory,

@@ -41,10 +41,15 @@ bool virtio_buf_memory_exported(const VirtIOBufMemory *memory)
     return memory->exported;
 }
 
-bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
-                            uint8_t *to, uint64_t len)
+bool virtio_buf_memory_readable(const VirtIOBufMemory *memory, uint64_t offset,
+                                uint64_t len)
 {
     return false;
+}
+
+void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+                            uint8_t *to, uint64_t len)
+{
 }
 
 bool virtio_buf_memory_unexport(VirtIOBufMemory *memory)

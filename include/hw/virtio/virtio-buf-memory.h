@@ -151,13 +151,15 @@ uint64_t virtio_buf_memory_export_size(const VirtIOBufMemory *memory);
  */
 int virtio_buf_memory_export(VirtIOBufMemory *memory);
 
-/**
- * virtio_buf_memory_read: copy bytes of the buffer from guest RAM
- *
- * Returns false, and @to is as it was, if @offset and @len are not inside of
- * the buffer.
+/*
+ * Whether the bytes are inside of the buffer and still where the guest said, so
+ * that they, or parts of them, can be read until the main loop goes on
  */
-bool virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
+bool virtio_buf_memory_readable(const VirtIOBufMemory *memory, uint64_t offset,
+                                uint64_t len);
+
+/* Copies bytes of the buffer, which are readable, from guest RAM */
+void virtio_buf_memory_read(const VirtIOBufMemory *memory, uint64_t offset,
                             uint8_t *to, uint64_t len);
 
 /* There is a fd now */
@@ -199,8 +201,9 @@ bool virtio_buf_memory_held(const VirtIOBufMemory *memory);
  *
  * To be called for every update while there is an export, whoever is attached.
  * The first after a copy was made copies the whole buffer, whatever has
- * changed. Memory that the guest has unmapped or unplugged under the buffer is
- * not copied: consumers keep what they have.
+ * changed. Memory that the guest has unmapped from a virtual IOMMU, or a block
+ * of virtio-mem that it has unplugged, is not copied: consumers keep what they
+ * have. A DIMM that is unplugged lives as long as the buffers in it.
  *
  * Returns true if there is nothing to wait for: it is a dma-buf, or not
  * exported, or not mapped any more, or so little that it has been copied at

@@ -20,7 +20,8 @@
  *     ops->ready()
  *       virtio_buf_consumer_peek(), virtio_buf_consumer_taken()
  *                                later, until there is nothing
- *       virtio_buf_read()        a consumer inside of QEMU: while the update
+ *       virtio_buf_readable(), virtio_buf_read()
+ *                                a consumer inside of QEMU: while the update
  *                                is its own
  *       virtio_buf_release()     hand-off modes: the guest may draw again
  *     ops->remove()
@@ -448,18 +449,26 @@ int virtio_buf_attach(VirtIOBufConsumer *consumer, VirtIOBufBuffer *buffer,
                       uint32_t flags);
 
 /**
+ * virtio_buf_readable: whether virtio_buf_read() may copy any part of this
+ * @offset: bytes from the start of the buffer
+ *
+ * Until the main loop goes on. False if it is not inside of the buffer, or not
+ * the guest's RAM any more: unmapped, or unplugged.
+ */
+bool virtio_buf_readable(const VirtIOBufAttachment *attachment,
+                         uint64_t offset, uint64_t len);
+
+/**
  * virtio_buf_read: copy contents of an attached buffer
  * @offset: bytes from the start of the buffer
  * @dest: @len bytes
  *
- * From guest RAM, whatever the backing is. The guest can write there at any
- * time: copy first, then check. Of a hand-off buffer, to be called between
- * virtio_buf_consumer_taken() and virtio_buf_release(), or what comes may be
- * parts of two updates.
- *
- * Returns false, and @dest is as it was, if it is not inside of the buffer.
+ * From guest RAM, whatever the backing is; virtio_buf_readable() has been asked
+ * before. The guest can write there at any time: copy first, then check. Of a
+ * hand-off buffer, to be called between virtio_buf_consumer_taken() and
+ * virtio_buf_release(), or what comes may be parts of two updates.
  */
-bool virtio_buf_read(const VirtIOBufAttachment *attachment, uint64_t offset,
+void virtio_buf_read(const VirtIOBufAttachment *attachment, uint64_t offset,
                      void *dest, uint64_t len);
 
 /**
