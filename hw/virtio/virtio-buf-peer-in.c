@@ -4,10 +4,12 @@
  *
  * Messages are taken from the peer's reader, checked and carried out, in the
  * order in which they were sent. A WRITTEN that the device cannot take yet
- * stops the reading until it can.
+ * stops the reading until it can, an ATTACH of a stream until its last buffer
+ * is attached.
  *
- * Invariants: a wake-up handles a bounded number of messages, and begins one
- * ATTACH of a large stream at most; what a peer can make the server keep is
+ * Invariants: a wake-up handles a bounded number of messages, and takes a
+ * bounded time but for the last of them, of which an ATTACH is one buffer's;
+ * the rest goes on in the bottom half. What a peer can make the server keep is
  * bounded by the constants here.
  *
  * Main loop, BQL. All of these bytes are hostile: they have been copied into
@@ -19,7 +21,6 @@
 #include "trace.h"
 #include "virtio-buf-server.h"
 
-/* Looking at a buffer of a stream counts as one, too */
 #define MESSAGES_PER_WAKE_UP    64
 #define APPLICATIONS_MAX        64
 #define STREAMS_MAX             1024
@@ -137,13 +138,53 @@ virtio_buf_peer_on_subscribe(VirtIOBufPeer *peer,
                                     consumer->device ? consumer->id : 0);
 }
 
+/* The first buffer of the stream that has not had its turn, or NULL */
+static VirtIOBufBuffer *virtio_buf_peer_next_of_stream(VirtIOBufPeer *peer)
+{
+    VirtIOBufStream *all = virtio_buf_stream_find(&peer->consumer,
+                                                  peer->attaching.stream);
+    uint64_t done = peer->attaching.handle;
+    VirtIOBufBuffer *buffer;
+
+    if (!all) {
+        return NULL;
+    }
+    buffer = g_hash_table_lookup(peer->consumer.device->by_handle, &done);
+    if (buffer && buffer->stream == all) {
+        return QTAILQ_NEXT(buffer, next_in_stream);
+    }
+    /* It has just begun, or that one was unregistered meanwhile */
+    QTAILQ_FOREACH(buffer, &all->buffers, next_in_stream) {
+        if (buffer->handle > done) {
+            break;
+        }
+    }
+    return buffer;
+}
+
+/* Goes on with the ATTACH of a stream, as long as this wake-up may */
+static void virtio_buf_peer_attach_more(VirtIOBufPeer *peer)
+{
+    VirtIOBufBuffer *buffer = virtio_buf_peer_next_of_stream(peer);
+    VirtIOBufPeerBuffer *known;
+
+    while (buffer && peer->state != VIRTIO_BUF_PEER_CLOSED) {
+        known = g_hash_table_lookup(peer->buffers, &buffer->handle);
+        if (known && known->announced) {
+            virtio_buf_peer_attach(peer, buffer, peer->attaching.flags);
+        }
+        peer->attaching.handle = buffer->handle;
+        buffer = QTAILQ_NEXT(buffer, next_in_stream);
+        if (buffer && !virtio_buf_peer_may_work(peer)) {
+            return;
+        }
+    }
+    peer->attaching.stream = 0;
+}
+
 static void virtio_buf_peer_attach_stream(VirtIOBufPeer *peer, uint64_t stream,
                                           uint32_t flags)
 {
-    VirtIOBufStream *all = virtio_buf_stream_find(&peer->consumer, stream);
-    VirtIOBufPeerBuffer *known;
-    VirtIOBufBuffer *buffer;
-
     if (g_hash_table_size(peer->streams) >= STREAMS_MAX &&
         !g_hash_table_contains(peer->streams, &stream)) {
         virtio_buf_peer_close(peer, ENOSPC, "ATTACH of too many streams");
@@ -151,16 +192,10 @@ static void virtio_buf_peer_attach_stream(VirtIOBufPeer *peer, uint64_t stream,
     }
     g_hash_table_insert(peer->streams, g_memdup2(&stream, sizeof(stream)),
                         GUINT_TO_POINTER(flags));
-    if (!all) {
-        return;
-    }
-    QTAILQ_FOREACH(buffer, &all->buffers, next_in_stream) {
-        known = g_hash_table_lookup(peer->buffers, &buffer->handle);
-        if (known && known->announced) {
-            virtio_buf_peer_attach(peer, buffer, flags);
-        }
-        peer->work_left -= !!peer->work_left;
-    }
+    peer->attaching.stream = stream;
+    peer->attaching.handle = 0;
+    peer->attaching.flags = flags;
+    virtio_buf_peer_attach_more(peer);
 }
 
 static void virtio_buf_peer_on_attach(VirtIOBufPeer *peer,
@@ -304,15 +339,21 @@ static bool virtio_buf_peer_goes_on(VirtIOBufPeer *peer)
 void virtio_buf_peer_input(VirtIOBufPeer *peer)
 {
     const struct virtio_buf_msg *msg;
+    unsigned count = 0;
     int ret;
 
     if (!virtio_buf_peer_goes_on(peer)) {
         return;
     }
     peer->read_more = false;
-    peer->work_left = MESSAGES_PER_WAKE_UP;
-    while (peer->work_left) {
-        peer->work_left--;
+    if (peer->attaching.stream) {
+        virtio_buf_peer_attach_more(peer);
+    }
+    if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
+        return;
+    }
+    while (!peer->attaching.stream && count++ < MESSAGES_PER_WAKE_UP &&
+           virtio_buf_peer_may_work(peer)) {
         ret = virtio_buf_reader_next(&peer->reader, peer->fd, false, &msg,
                                      NULL);
         if (ret == -EAGAIN) {

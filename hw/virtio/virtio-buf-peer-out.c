@@ -207,7 +207,8 @@ static bool virtio_buf_peer_announce(VirtIOBufPeer *peer)
     VirtIOBufPeerBuffer *known;
     bool any = false;
 
-    while (virtio_buf_peer_backlog(peer) < OUT_BATCH) {
+    while (virtio_buf_peer_backlog(peer) < OUT_BATCH &&
+           (!any || virtio_buf_peer_may_work(peer))) {
         known = QTAILQ_FIRST(&peer->unannounced);
         if (peer->subscribed_due &&
             (!known || known->handle > peer->subscribed_after)) {
@@ -342,7 +343,7 @@ void virtio_buf_peer_output(VirtIOBufPeer *peer)
         }
         switch (ret) {
         case 1:
-            if (--budget == 0) {
+            if (--budget == 0 || !virtio_buf_peer_may_work(peer)) {
                 virtio_buf_peer_watch_write(peer, false);
                 qemu_bh_schedule(peer->bh);
                 return;

@@ -16,9 +16,13 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "qapi/qapi-events-virtio-buf.h"
 #include "trace.h"
 #include "virtio-buf-server.h"
+
+/* For what it says and what it is sent together, but for the last thing */
+#define NS_PER_WAKE_UP (2 * SCALE_MS)
 
 static void virtio_buf_peer_readable(void *opaque);
 static void virtio_buf_peer_writable(void *opaque);
@@ -29,6 +33,16 @@ void virtio_buf_peer_watch(VirtIOBufPeer *peer)
                         peer->unwritten ? NULL : virtio_buf_peer_readable,
                         peer->want_write ? virtio_buf_peer_writable : NULL,
                         peer);
+}
+
+void virtio_buf_peer_begin_work(VirtIOBufPeer *peer)
+{
+    peer->work_until = get_clock() + NS_PER_WAKE_UP;
+}
+
+bool virtio_buf_peer_may_work(const VirtIOBufPeer *peer)
+{
+    return get_clock() < peer->work_until;
 }
 
 void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on)
@@ -148,6 +162,7 @@ static void virtio_buf_peer_forget_all(VirtIOBufPeer *peer)
     QTAILQ_INIT(&peer->unannounced);
     g_hash_table_remove_all(peer->buffers);
     g_hash_table_remove_all(peer->streams);
+    peer->attaching.stream = 0;
 }
 
 static void virtio_buf_peer_reset(VirtIOBufConsumer *consumer, uint32_t reason)
@@ -220,6 +235,7 @@ static void virtio_buf_peer_readable(void *opaque)
 {
     VirtIOBufPeer *peer = opaque;
 
+    virtio_buf_peer_begin_work(peer);
     virtio_buf_peer_input(peer);
     virtio_buf_peer_output(peer);
 }
@@ -228,6 +244,7 @@ static void virtio_buf_peer_writable(void *opaque)
 {
     VirtIOBufPeer *peer = opaque;
 
+    virtio_buf_peer_begin_work(peer);
     if (peer->unwritten) {
         virtio_buf_peer_input(peer);
     }
@@ -242,6 +259,7 @@ static void virtio_buf_peer_bh(void *opaque)
         virtio_buf_peer_free(peer);
         return;
     }
+    virtio_buf_peer_begin_work(peer);
     if (peer->read_more || peer->unwritten) {
         virtio_buf_peer_input(peer);
     }
@@ -254,6 +272,7 @@ static void virtio_buf_peer_timeout(void *opaque)
 
     if (peer->state == VIRTIO_BUF_PEER_SUBSCRIBED) {
         peer->consumer.fd_refused = false;
+        virtio_buf_peer_begin_work(peer);
         virtio_buf_peer_output(peer);
     } else {
         virtio_buf_peer_close(peer, ETIMEDOUT, "HELLO and SUBSCRIBE did not"

@@ -48,7 +48,12 @@ struct VirtIOBufPeer {
 
     struct virtio_buf_reader reader;
     bool read_more;                 /* @reader may have a message left */
-    uint32_t work_left;             /* messages, before others get the BQL */
+    int64_t work_until;             /* get_clock(); then others get the BQL */
+    struct {
+        uint64_t stream;            /* whose buffers it attaches; 0: none */
+        uint64_t handle;            /* up to this one that is done */
+        uint32_t flags;
+    } attaching;                    /* nothing else is read before */
     /* Has to be written back later; nothing else is read before; or NULL */
     const struct virtio_buf_msg_written *unwritten;
 
@@ -178,6 +183,13 @@ void virtio_buf_peer_watch_write(VirtIOBufPeer *peer, bool on);
 
 /* Reads, and does what the peer says */
 void virtio_buf_peer_input(VirtIOBufPeer *peer);
+
+/*
+ * What a wake-up is worth before others get the BQL; at least one thing is done
+ * in each
+ */
+void virtio_buf_peer_begin_work(VirtIOBufPeer *peer);
+bool virtio_buf_peer_may_work(const VirtIOBufPeer *peer);
 
 /* There is something to send: soon */
 void virtio_buf_peer_wake(VirtIOBufPeer *peer);
