@@ -7,7 +7,8 @@
  * nobody on the host has its pages. Whether anybody has is looked up, in the
  * same BQL section that acts on it, when the last consumer has detached and
  * then by a timer on the virtual clock, because who got the memory may have
- * passed it on. At the deadline it is revoked.
+ * passed it on. At the deadline it is revoked, what is due at once in steps;
+ * a reset, after which the guest may use all of it, has only one.
  *
  * Invariant: the memory of a buffer is freed only when it is not held by
  * anyone. What could not be revoked at its deadline stays pending, until a
@@ -22,6 +23,7 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "exec/address-spaces.h"
 #include "hw/virtio/virtio-bus.h"
 #include "hw/virtio/virtio-buf.h"
@@ -30,6 +32,9 @@
 /* How often to look whether a buffer is still held: eager, then patient */
 #define POLL_FIRST_MS 10
 #define POLL_MAX_MS 200
+
+/* Revoked with one stop of the guest, or one buffer: some 10 ms of copying */
+#define REVOKE_STEP (4 * MiB)
 
 static VirtIOBufStream *stream_get(VirtIOBuf *s, uint64_t id)
 {
@@ -271,15 +276,16 @@ void virtio_buf_buffer_detached(VirtIOBufBuffer *buffer)
 }
 
 /* Revokes what is held of @memories, with one stop of the vCPUs */
-static void revoke_held(VirtIOBuf *s, GPtrArray *memories)
+static bool revoke_held(VirtIOBuf *s, GPtrArray *memories)
 {
-    bool done;
+    bool done = true;
 
     if (memories->len) {
         done = virtio_buf_memory_revoke((VirtIOBufMemory **)memories->pdata,
                                         memories->len);
         trace_virtio_buf_revoke(s, memories->len, done);
     }
+    return done;
 }
 
 /* Tells what is held after all of @memories, which have just been revoked */
@@ -303,21 +309,42 @@ static void tell_unrevocable(VirtIOBuf *s, const GPtrArray *memories,
     }
 }
 
-static void poll_pending(VirtIOBuf *s, int64_t now)
+/* What is due goes to @due, but for what is more than @step bytes */
+static void take_due(VirtIOBuf *s, int64_t now, uint64_t step, GPtrArray *due)
 {
-    g_autoptr(GPtrArray) due = g_ptr_array_new();
-    VirtIOBufBuffer *buffer, *next;
+    VirtIOBufBuffer *buffer;
+    uint64_t bytes = 0;
 
-    QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
-        if (now >= buffer->deadline) {
+    QTAILQ_FOREACH(buffer, &s->pending, next) {
+        if (now < buffer->deadline) {
+            continue;
+        }
+        virtio_buf_detach_all(buffer, true);
+        if (bytes < step) {
             buffer->deadline = INT64_MAX;
-            virtio_buf_detach_all(buffer, true);
             if (virtio_buf_memory_held(buffer->memory)) {
+                bytes += virtio_buf_memory_export_size(buffer->memory);
                 g_ptr_array_add(due, buffer->memory);
             }
         }
     }
-    revoke_held(s, due);
+}
+
+static void poll_pending(VirtIOBuf *s, int64_t now)
+{
+    g_autoptr(GPtrArray) due = g_ptr_array_new();
+    VirtIOBufBuffer *buffer, *next;
+    unsigned tried;
+
+    take_due(s, now, REVOKE_STEP, due);
+    tried = due->len;
+    if (!revoke_held(s, due)) {
+        /* They may share huge pages with those that were to come later */
+        take_due(s, now, UINT64_MAX, due);
+        if (due->len > tried) {
+            revoke_held(s, due);
+        }
+    }
     tell_unrevocable(s, due, false);
     QTAILQ_FOREACH_SAFE(buffer, &s->pending, next, next) {
         if (is_free(buffer)) {
@@ -349,7 +376,8 @@ static void poll_timer(void *opaque)
     QTAILQ_FOREACH(buffer, &s->pending, next) {
         at = MIN(at, buffer->deadline);
     }
-    timer_mod(s->timer, at);
+    /* The guest, and others, go on before what else is due */
+    timer_mod(s->timer, MAX(at, now + 1));
 }
 
 /* @buffer leaves everything but s->pending; nobody is told */
