@@ -94,6 +94,14 @@ void virtio_buf_note(uint8_t *obstacle, uint8_t reason);
 void virtio_buf_block_obstacles(RAMBlock *block,
                                 VirtIOBufObstacles *obstacles);
 
+/* Nothing refers to it any more */
+void virtio_buf_memory_pool_destroy(VirtIOBufMemoryPool *pool);
+
+/* virtio-buf-kept.c */
+
+void virtio_buf_kept_init(VirtIOBufMemoryPool *pool);
+void virtio_buf_kept_cleanup(VirtIOBufMemoryPool *pool);
+
 /* A dma-buf has kept old pages. Takes over @fd, QEMU's only one of it. */
 void virtio_buf_orphan_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
 
@@ -108,9 +116,6 @@ void virtio_buf_kept_add(VirtIOBufMemoryPool *pool, int fd, uint64_t bytes);
 
 /* Do consumers keep more copies than all buffers may have? In bounded time. */
 bool virtio_buf_kept_too_many(VirtIOBufMemoryPool *pool);
-
-/* Nothing refers to it any more */
-void virtio_buf_memory_pool_destroy(VirtIOBufMemoryPool *pool);
 
 /* virtio-buf-memory.c */
 
