@@ -128,6 +128,12 @@ VirtIOBufCopy *virtio_buf_copy_new(const VirtIOBufMemory *memory, int *error)
 
     /* The file that memfd_create() has opened is in no count of the kernel's */
     counted = reopen(fd);
+    if (counted < 0 && (errno == EMFILE || errno == ENFILE)) {
+        *error = -errno;
+        munmap(map, memory->export_size);
+        close(fd);
+        return NULL;
+    }
     if (counted >= 0) {
         close(fd);
         fd = counted;
@@ -174,29 +180,25 @@ static void copy_set_state(VirtIOBufCopy *copy, CopyState state)
     qemu_mutex_unlock(&copy->lock);
 }
 
-bool virtio_buf_copy_file_held(int fd)
+bool virtio_buf_copy_file_held(int *fd)
 {
-    if (fcntl(fd, F_SETLEASE, F_WRLCK) < 0) {
+    int own = reopen(*fd);
+
+    if (own < 0) {
+        return true;
+    }
+    close(*fd);
+    *fd = own;
+    if (fcntl(own, F_SETLEASE, F_WRLCK) < 0) {
         return errno == EAGAIN;
     }
-    fcntl(fd, F_SETLEASE, F_UNLCK);
+    fcntl(own, F_SETLEASE, F_UNLCK);
     return false;
 }
 
-/*
- * Does anybody have its memory? What they were sent is QEMU's own open file:
- * that is exchanged for another one, with which theirs is not QEMU's any more.
- */
 static bool copy_is_held(VirtIOBufCopy *copy)
 {
-    int fd = copy->counted ? reopen(copy->fd) : -1;
-
-    if (fd < 0) {
-        return true;
-    }
-    close(copy->fd);
-    copy->fd = fd;
-    return virtio_buf_copy_file_held(fd);
+    return !copy->counted || virtio_buf_copy_file_held(&copy->fd);
 }
 
 bool virtio_buf_copy_idle(VirtIOBufCopy *copy)
@@ -214,7 +216,7 @@ void virtio_buf_copy_close(VirtIOBufCopy *copy, VirtIOBufMemoryPool *pool)
                   copy->map_size) < 0) {
         trace_virtio_buf_copy_not_emptied(copy->map_size, errno);
     }
-    if (copy->sealed && copy_is_held(copy) && copy->counted) {
+    if (copy->sealed && copy->counted && copy_is_held(copy)) {
         virtio_buf_kept_add(pool, copy->fd, copy->map_size);
     } else {
         close(copy->fd);

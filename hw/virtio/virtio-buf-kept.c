@@ -29,9 +29,9 @@ struct VirtIOBufOrphan {
     QTAILQ_ENTRY(VirtIOBufOrphan) next;
 };
 
-static bool orphan_held(const VirtIOBufOrphan *orphan)
+static bool orphan_held(VirtIOBufOrphan *orphan)
 {
-    return orphan->copy ? virtio_buf_copy_file_held(orphan->fd)
+    return orphan->copy ? virtio_buf_copy_file_held(&orphan->fd)
                         : virtio_buf_fdinfo_count(orphan->fd) != 1;
 }
 

@@ -171,11 +171,11 @@ int virtio_buf_copy_fd(const VirtIOBufCopy *copy);
 bool virtio_buf_copy_idle(VirtIOBufCopy *copy);
 
 /*
- * Has any other open file of the same memory somebody who has it, or maps it?
- * A write lease is what the kernel gives only if not; where it cannot tell, the
- * answer is no.
+ * Has anybody else the memory of this file, or a mapping of it? The kernel
+ * counts open files, and gives a lease if there is none but QEMU's. What others
+ * were sent is that very one: it is exchanged for another one before.
  */
-bool virtio_buf_copy_file_held(int fd);
+bool virtio_buf_copy_file_held(int *fd);
 
 /*
  * Take back the reference of _new(). After this returns, no worker reads or
