@@ -4,7 +4,7 @@
  *
  * What a consumer writes reaches the destination, also where only the consumer
  * knows that it has; and what cannot be right is refused: postcopy and
- * cpr-transfer with dma-bufs.
+ * cpr-transfer with dma-bufs, and dma-bufs while these are under way.
  */
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
@@ -245,6 +245,63 @@ static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
     qos_invalidate_command_line();
 }
 
+static void wait_status(QTestState *qts, const char *status)
+{
+    int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
+    bool same = false;
+
+    while (!same) {
+        QDict *ret = qtest_qmp_assert_success_ref(
+            qts, "{'execute': 'query-migrate'}");
+
+        same = g_str_equal(qdict_get_try_str(ret, "status") ?: "none", status);
+        qobject_unref(ret);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+/* What a consumer that comes now gets of a buffer that nobody has attached */
+static void check_late(QBufConsumer *c, uint64_t handle, uint32_t backing)
+{
+    QBufMemory memory;
+
+    qbuf_attach(c, handle);
+    qbuf_expect_attached(c, handle, &memory);
+    g_assert_cmpuint(memory.backing, ==, backing);
+    qbuf_memory_clear(&memory);
+    qbuf_detach(c, handle);
+}
+
+/* Nobody has a dma-buf when it begins; nobody gets one before it has failed */
+static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer early = {}, late = {};
+    QBufConsumer *c;
+    uint64_t early_handle, late_handle;
+
+    if (!qvirtio_buf_zero_copy()) {
+        g_test_skip("no /dev/udmabuf: nobody has the guest's pages");
+        return;
+    }
+    c = qbuf_subscribe_none(path(), "test", 0);
+    qvirtio_buf_register_ok(b, &early, 0x11);
+    early_handle = qbuf_expect_buffer(c, early.id);
+    qvirtio_buf_register_ok(b, &late, 0x11);
+    late_handle = qbuf_expect_buffer(c, late.id);
+    set_bandwidth(b->qts, 64 * KiB);
+    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", true);
+    qvirtio_buf_outgoing(b->qts, "exec:cat >/dev/null");
+    wait_status(b->qts, "active");
+    check_late(c, early_handle, VIRTIO_BUF_BACKING_COPY);
+    qtest_qmp_assert_success(b->qts, "{'execute': 'migrate_cancel'}");
+    g_assert_false(qvirtio_buf_migrated(b->qts));
+    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", false);
+    check_late(c, late_handle, VIRTIO_BUF_BACKING_DMABUF);
+    qbuf_close(c);
+    qos_invalidate_command_line();
+}
+
 static int listen_at(const char *name)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -257,19 +314,14 @@ static int listen_at(const char *name)
     return fd;
 }
 
-/*
- * Migrates to a destination that hangs up: first where the state comes before
- * all others, which tells the source to connect to the other channel, then
- * there. Returns why it has failed, to be freed.
- */
-static char *fail_cpr_transfer(QTestState *qts)
+/* Sends to the sockets of @listeners: first the state, then all the rest */
+static void begin_cpr_transfer(QTestState *qts, int listeners[2])
 {
     g_autofree char *cpr_path = g_strdup_printf("%s.cpr", path());
     g_autofree char *main_path = g_strdup_printf("%s.main", path());
-    int cpr = listen_at(cpr_path), channel = listen_at(main_path);
-    char *message;
-    QDict *ret;
 
+    listeners[0] = listen_at(cpr_path);
+    listeners[1] = listen_at(main_path);
     qtest_qmp_assert_success(qts,
         "{'execute': 'migrate', 'arguments': {'channels': ["
         " {'channel-type': 'main', 'addr':"
@@ -277,18 +329,58 @@ static char *fail_cpr_transfer(QTestState *qts)
         " {'channel-type': 'cpr', 'addr':"
         "  {'transport': 'socket', 'type': 'unix', 'path': %s}}]}}",
         main_path, cpr_path);
-    close(accept(cpr, NULL, NULL));
-    close(accept(channel, NULL, NULL));
+    close(accept(listeners[0], NULL, NULL));
+    close(listeners[0]);
+    g_unlink(cpr_path);
+}
+
+/*
+ * Migrates to a destination that hangs up: first where the state comes before
+ * all others, which tells the source to connect to the other channel, then
+ * there. Returns why it has failed, to be freed.
+ */
+static char *fail_cpr_transfer(QTestState *qts)
+{
+    g_autofree char *main_path = g_strdup_printf("%s.main", path());
+    int listeners[2];
+    char *message;
+    QDict *ret;
+
+    begin_cpr_transfer(qts, listeners);
+    close(accept(listeners[1], NULL, NULL));
     g_assert_false(qvirtio_buf_migrated(qts));
     ret = qtest_qmp_assert_success_ref(qts, "{'execute': 'query-migrate'}");
     message = g_strdup(qdict_get_str(ret, "error-desc"));
     g_test_message("%s", message);
     qobject_unref(ret);
-    close(cpr);
-    close(channel);
-    g_unlink(cpr_path);
+    close(listeners[1]);
     g_unlink(main_path);
     return message;
+}
+
+/* Takes all that comes, as a destination would */
+static gpointer drain(gpointer data)
+{
+    int fd = GPOINTER_TO_INT(data);
+    char bytes[4096];
+
+    while (read(fd, bytes, sizeof(bytes)) > 0) {
+    }
+    close(fd);
+    return NULL;
+}
+
+static GThread *begin_whole_cpr_transfer(QTestState *qts)
+{
+    g_autofree char *main_path = g_strdup_printf("%s.main", path());
+    int listeners[2], fd;
+
+    begin_cpr_transfer(qts, listeners);
+    fd = accept(listeners[1], NULL, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(listeners[1]);
+    g_unlink(main_path);
+    return g_thread_new("drain", drain, GINT_TO_POINTER(fd));
 }
 
 static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
@@ -334,6 +426,57 @@ static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
     }
 }
 
+/*
+ * Consumers stay with the old QEMU: they get none of the pages that the new one
+ * has, neither while they go there nor afterwards
+ */
+static void test_cpr_transfer_late(void *obj, void *data,
+                                   QGuestAllocator *alloc)
+{
+    enum { COUNT = 3 };
+    QVirtioBufBuffer buffers[COUNT] = {};
+    QVirtioBufBooted booted;
+    QVirtioBuf *b = &booted.buf;
+    uint64_t handles[COUNT];
+    QBufConsumer *c;
+    GThread *thread;
+
+    if (!qvirtio_buf_zero_copy()) {
+        g_test_skip("no /dev/udmabuf: nobody has the guest's pages");
+        return;
+    }
+    qvirtio_buf_boot(&booted,
+        "-nodefaults -m 256M -machine pc,memory-backend=mem,aux-ram-share=on"
+        " -object memory-backend-memfd,id=mem,size=256M"
+        QVIRTIO_BUF_BOOT_DEVICE ",server=s0");
+    qvirtio_buf_boot_driver(&booted);
+    qtest_qmp_assert_success(b->qts,
+        "{'execute': 'migrate-set-parameters',"
+        " 'arguments': {'mode': 'cpr-transfer'}}");
+    c = qbuf_subscribe_none(path(), "test", 0);
+    for (int i = 0; i < COUNT; i++) {
+        qvirtio_buf_register_ok(b, &buffers[i], 0x11);
+        handles[i] = qbuf_expect_buffer(c, buffers[i].id);
+    }
+
+    qvirtio_buf_migration_capability(b->qts, "pause-before-switchover", true);
+    thread = begin_whole_cpr_transfer(b->qts);
+    wait_status(b->qts, "pre-switchover");
+    check_late(c, handles[0], VIRTIO_BUF_BACKING_COPY);
+    qtest_qmp_assert_success(b->qts, "{'execute': 'migrate_cancel'}");
+    g_assert_false(qvirtio_buf_migrated(b->qts));
+    g_thread_join(thread);
+    check_late(c, handles[1], VIRTIO_BUF_BACKING_DMABUF);
+
+    qvirtio_buf_migration_capability(b->qts, "pause-before-switchover", false);
+    thread = begin_whole_cpr_transfer(b->qts);
+    g_assert_true(qvirtio_buf_migrated(b->qts));
+    g_thread_join(thread);
+    check_late(c, handles[2], VIRTIO_BUF_BACKING_COPY);
+    qbuf_close(c);
+    qvirtio_buf_boot_end(&booted);
+}
+
 static void register_virtio_buf_migration_writer_test(void)
 {
     QOSGraphTestOptions opts = {
@@ -346,8 +489,12 @@ static void register_virtio_buf_migration_writer_test(void)
     qos_add_test("migration/written", "virtio-buf", test_written, &opts);
     qos_add_test("migration/late-write", "virtio-buf", test_late_write, &opts);
     qos_add_test("migration/postcopy", "virtio-buf", test_postcopy, &opts);
+    qos_add_test("migration/postcopy-late", "virtio-buf", test_postcopy_late,
+                 &opts);
     qos_add_test("migration/cpr-transfer", QVIRTIO_BUF_ALONE,
                  test_cpr_transfer, &alone);
+    qos_add_test("migration/cpr-transfer-late", QVIRTIO_BUF_ALONE,
+                 test_cpr_transfer_late, &alone);
 }
 
 libqos_init(register_virtio_buf_migration_writer_test);
