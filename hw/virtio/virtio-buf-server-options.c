@@ -270,12 +270,14 @@ void virtio_buf_server_add_options(ObjectClass *oc)
         "Users whose programs may connect (default: all)");
     for (i = 0; i < ARRAY_SIZE(virtio_buf_server_numbers); i++) {
         const VirtIOBufServerNumber *number = &virtio_buf_server_numbers[i];
+        g_autofree char *description = g_strdup_printf("%s (default: %" PRIu32
+                                                       ")", number->description,
+                                                       number->preset);
 
         object_class_property_add(oc, number->name, "uint32",
                                   virtio_buf_server_get_number,
                                   virtio_buf_server_set_number, NULL,
                                   (void *)number);
-        object_class_property_set_description(oc, number->name,
-                                              number->description);
+        object_class_property_set_description(oc, number->name, description);
     }
 }

@@ -131,6 +131,26 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+/* What it has when nothing is said */
+static void test_help(void *obj, void *data, QGuestAllocator *alloc)
+{
+    static const char *const defaults[] = {
+        "connected at the same time (default: 16)",
+        "attached at the same time (default: 64)",
+        "that a consumer may hold (default: 1)",
+        "must have subscribed (default: 10000)",
+    };
+    Spawned s;
+
+    spawn(&s, "none -object virtio-buf-server,help 1>&2");
+    g_assert_cmpint(spawned_wait(&s), ==, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(defaults); i++) {
+        g_test_message("%s", defaults[i]);
+        g_assert_nonnull(strstr(s.text->str, defaults[i]));
+    }
+    g_string_free(s.text, true);
+}
+
 static void test_options(void *obj, void *data, QGuestAllocator *alloc)
 {
     g_autofree char *longest = g_strnfill(64, 'x');
@@ -437,7 +457,7 @@ static void test_device(void *obj, void *data, QGuestAllocator *alloc)
 static void test_log(void *obj, void *data, QGuestAllocator *alloc)
 {
     int64_t end = g_get_monotonic_time() + QVIRTIO_BUF_TIMEOUT_US;
-    g_autofree char *args = NULL;
+    g_autofree char *args = NULL, *who = NULL;
     unsigned i, lines = 0;
     QBufConsumer *c;
     Place place;
@@ -463,7 +483,11 @@ static void test_log(void *obj, void *data, QGuestAllocator *alloc)
     for (i = 0; i < s.text->len; i++) {
         lines += s.text->str[i] == '\n';
     }
-    g_assert_nonnull(strstr(s.text->str, "disconnected"));
+    /* Who it was, and what was wrong */
+    who = g_strdup_printf("virtio-buf-server 's': consumer (pid %d, uid %u, "
+                          "gid %u) disconnected: ", (int)getpid(),
+                          (unsigned)getuid(), (unsigned)getgid());
+    g_assert_nonnull(strstr(s.text->str, who));
     g_assert_cmpuint(lines, <, 100);
     g_string_free(s.text, true);
     place_clear(&place);
@@ -477,6 +501,7 @@ static void register_virtio_buf_object_test(void)
     };
 
     qos_add_test("object/options", QVIRTIO_BUF_ALONE, test_options, &opts);
+    qos_add_test("object/help", QVIRTIO_BUF_ALONE, test_help, &opts);
     qos_add_test("object/lists", QVIRTIO_BUF_ALONE, test_lists, &opts);
     qos_add_test("object/paths", QVIRTIO_BUF_ALONE, test_paths, &opts);
     qos_add_test("object/replaced", QVIRTIO_BUF_ALONE, test_replaced, &opts);
