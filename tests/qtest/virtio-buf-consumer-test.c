@@ -333,6 +333,40 @@ static void test_attach_stream(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_close(c);
 }
 
+/* More than a wake-up is worth; what is said next comes after all of it */
+static void test_large_stream(void *obj, void *data, QGuestAllocator *alloc)
+{
+    enum { COUNT = 300 };
+    QVirtioBuf *b = obj;
+    QVirtioBufBuffer buffers[COUNT] = { };
+    QBufConsumer *c = qbuf_subscribe_none(path(), "test", 0);
+    uint64_t handles[COUNT];
+    QBufMemory memory;
+
+    for (int i = 0; i < COUNT; i++) {
+        buffers[i].stream = 7;
+        qvirtio_buf_register_ok(b, &buffers[i], 0);
+        handles[i] = qbuf_expect_buffer(c, buffers[i].id);
+    }
+    qbuf_attach_stream(c, 7);
+    qbuf_detach(c, handles[COUNT - 1]);
+    for (int i = 0; i < COUNT - 1; i++) {
+        qbuf_expect_attached(c, handles[i], &memory);
+        qbuf_memory_clear(&memory);
+    }
+    qbuf_expect_silence(c);
+
+    /* Some go while it is at it; the others have their turn */
+    for (int i = 0; i < COUNT - 1; i++) {
+        qbuf_detach(c, handles[i]);
+    }
+    qbuf_attach_stream(c, 7);
+    g_assert_cmpuint(qvirtio_buf_reset_command(b, VIRTIO_BUF_RESET_STREAM, 0,
+                                               7, NULL), ==, VIRTIO_BUF_S_OK);
+    qbuf_close(c);
+    qvirtio_buf_register_ok(b, &(QVirtioBufBuffer) { .stream = 7 }, 0);
+}
+
 static void test_attach_ignored(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -650,6 +684,11 @@ static void register_virtio_buf_consumer_test(void)
         .arg = (void *)"max-attached=2,hold=2",
         .edge.extra_device_opts = QVIRTIO_BUF_SERVER,
     };
+    QOSGraphTestOptions large = {
+        .before = qvirtio_buf_before,
+        .arg = (void *)"max-attached=300",
+        .edge.extra_device_opts = QVIRTIO_BUF_SERVER ",max-buffers=301",
+    };
 
     qos_add_test("consumer/frame", "virtio-buf", test_frame, &opts);
     qos_add_test("consumer/damage", "virtio-buf", test_damage, &opts);
@@ -658,6 +697,8 @@ static void register_virtio_buf_consumer_test(void)
     qos_add_test("consumer/credit", "virtio-buf", test_credit, &opts);
     qos_add_test("consumer/attach-stream", "virtio-buf", test_attach_stream,
                  &opts);
+    qos_add_test("consumer/large-stream", "virtio-buf", test_large_stream,
+                 &large);
     qos_add_test("consumer/attach-ignored", "virtio-buf", test_attach_ignored,
                  &opts);
     qos_add_test("consumer/properties", "virtio-buf", test_properties, &opts);

@@ -14,6 +14,7 @@
 #include "libqtest.h"
 #include "libqos/virtio-buf-boot.h"
 #include "libqos/virtio-buf-holder.h"
+#include "libqos/virtio-buf-screen.h"
 
 #define PAGE_SIZE 4096
 #define MACHINE "-machine q35,memory-backend=mem -m 256M" \
@@ -245,6 +246,61 @@ static void test_read_only(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_boot_end(&booted);
 }
 
+/* What costs time is each page that is looked up, not what the guest calls one */
+static void test_pieces(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBufBuffer buffer = { .addr = IOVA_WINDOW, .size = 3 * PAGE_SIZE };
+    QVirtioBufBuffer in_a_row = { .addr = PAGES, .size = 3 * PAGE_SIZE };
+    QVirtioBufBuffer less = { .addr = IOVA_WINDOW, .size = 2 * PAGE_SIZE };
+    QVirtioBufBooted booted;
+    QVirtioBuf *b;
+
+    boot(&booted, MACHINE IOMMU BUF ",max-ranges=2");
+    b = &booted.buf;
+    map_scattered(b->qts, VTD_READ);
+    g_assert_cmpuint(qvirtio_buf_register(b, &buffer), ==, VIRTIO_BUF_S_LIMIT);
+    g_assert_cmpuint(qvirtio_buf_register(b, &in_a_row), ==,
+                     VIRTIO_BUF_S_LIMIT);
+    less.id = 0;
+    g_assert_cmpuint(qvirtio_buf_register(b, &less), ==, VIRTIO_BUF_S_OK);
+    qvirtio_buf_boot_end(&booted);
+}
+
+/* A console does not show what the guest has unmapped, nor anything else */
+static void test_display(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QBufCanvas canvas = {
+        .width = 64, .height = 96, .fourcc = "RG16",
+        .buffer.addr = IOVA_WINDOW,
+    };
+    QVirtioBufBooted booted;
+    QBufScreen screen;
+    QVirtioBuf *b;
+
+    boot(&booted, MACHINE IOMMU BUF ",id=buf0" QBUF_SCREEN);
+    b = &booted.buf;
+    map_scattered(b->qts, VTD_READ);
+    for (size_t i = 0; i < ARRAY_SIZE(scattered); i++) {
+        qtest_memset(b->qts, scattered[i], 0xff, PAGE_SIZE);
+    }
+    canvas.buffer.size = canvas.width * canvas.height * 2;
+    g_assert_cmpuint(canvas.buffer.size, ==, 3 * PAGE_SIZE);
+    qbuf_canvas_register(&canvas, b);
+    map(b->qts, IOVA_WINDOW + 2 * PAGE_SIZE, 0, 0);
+    flush(b->qts);
+    qvirtio_buf_update_ok(b, canvas.buffer.id, canvas.buffer.size);
+    qbuf_screen_look_at_message(b, "display0", &screen);
+    qbuf_screen_clear(&screen);
+
+    map_scattered(b->qts, VTD_READ);
+    for (size_t i = 0; i < ARRAY_SIZE(scattered); i++) {
+        qtest_memset(b->qts, scattered[i], 0xff, PAGE_SIZE);
+    }
+    qvirtio_buf_update_ok(b, canvas.buffer.id, canvas.buffer.size);
+    qbuf_screen_expect(b, "display0", 64, 96, WHITE);
+    qvirtio_buf_boot_end(&booted);
+}
+
 /* The IOMMU is there, but not for this device */
 static void test_bypassed(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -323,6 +379,8 @@ static void register_virtio_buf_iommu_test(void)
     qos_add_test("iommu/unmapped-early", QVIRTIO_BUF_ALONE,
                  test_unmapped_early, NULL);
     qos_add_test("iommu/read-only", QVIRTIO_BUF_ALONE, test_read_only, NULL);
+    qos_add_test("iommu/pieces", QVIRTIO_BUF_ALONE, test_pieces, NULL);
+    qos_add_test("iommu/display", QVIRTIO_BUF_ALONE, test_display, NULL);
     qos_add_test("iommu/bypassed", QVIRTIO_BUF_ALONE, test_bypassed, NULL);
     qos_add_test("iommu/demanded", QVIRTIO_BUF_ALONE, test_demanded, NULL);
     qos_add_test("iommu/none", QVIRTIO_BUF_ALONE, test_no_iommu, NULL);

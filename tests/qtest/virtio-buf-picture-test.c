@@ -9,6 +9,8 @@
 #include "libqos/virtio-buf.h"
 #include "libqos/virtio-buf-screen.h"
 
+#define PAGE_SIZE 4096
+
 /* A pixel of each colour as a little-endian word, whatever else is in it */
 typedef struct Format {
     const char *fourcc;
@@ -199,6 +201,33 @@ static void test_wrong(void *obj, void *data, QGuestAllocator *alloc)
     qbuf_screen_expect(b, "display0", 8, 8, WHITE);
 }
 
+/* More than is converted in one go, though each edge is allowed */
+static void test_too_large(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtioBuf *b = obj;
+    QBufCanvas canvas = {
+        .width = 8192, .height = 4321, .fourcc = "RG16",
+        .buffer.size = PAGE_SIZE,
+    };
+    QBufCanvas below = {
+        .width = 8192, .height = 4320, .fourcc = "RG16",
+        .buffer.size = PAGE_SIZE,
+    };
+    QBufScreen large, other;
+
+    qbuf_canvas_register(&canvas, b);
+    qvirtio_buf_update_ok(b, canvas.buffer.id, PAGE_SIZE);
+    qbuf_screen_look_at_message(b, "display0", &large);
+    qvirtio_buf_unregister_at_once(b, canvas.buffer.id);
+    qbuf_canvas_register(&below, b);
+    qvirtio_buf_update_ok(b, below.buffer.id, PAGE_SIZE);
+    qbuf_screen_look_at_message(b, "display0", &other);
+    /* That one is larger than its payload */
+    g_assert_false(qbuf_screen_same(&large, &other));
+    qbuf_screen_clear(&large);
+    qbuf_screen_clear(&other);
+}
+
 static void expect_rect(const QBufScreen *screen, unsigned x, unsigned y,
                         unsigned width, unsigned height, uint32_t inside,
                         uint32_t outside)
@@ -271,6 +300,8 @@ static void register_virtio_buf_picture_test(void)
 
     qos_add_test("display/formats", QVIRTIO_BUF_SCREEN, test_formats, &opts);
     qos_add_test("display/wrong", QVIRTIO_BUF_SCREEN, test_wrong, &opts);
+    qos_add_test("display/too-large", QVIRTIO_BUF_SCREEN, test_too_large,
+                 &opts);
     qos_add_test("display/damage", QVIRTIO_BUF_SCREEN, test_damage, &opts);
 }
 
