@@ -16,6 +16,7 @@
  */
 #include "qemu/osdep.h"
 #include <sys/ioctl.h>
+#include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/rcu.h"
 #include "exec/target_page.h"

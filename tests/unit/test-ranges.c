@@ -230,6 +230,29 @@ TEST(claims_outlive_each_other)
     virtio_buf_claims_free(claims);
 }
 
+/* It is known where a claim would take long, before it does */
+TEST(claims_are_looked_at_up_to_a_number)
+{
+    VirtIOBufClaims *claims = virtio_buf_claims_new();
+    VirtIOBufRange all = range(0, 0x100000), parts[8];
+    unsigned found;
+
+    for (int i = 0; i < 8; i++) {
+        parts[i] = range(0x2000 * i, 0x1000);
+    }
+    virtio_buf_claims_add(claims, parts, 8, VIRTIO_BUF_CLAIM_READ);
+    CHECK(virtio_buf_claims_find(claims, &all, 1, 8, &found));
+    CHECK_INT(found, ==, VIRTIO_BUF_CLAIM_READ);
+    CHECK(!virtio_buf_claims_find(claims, &all, 1, 7, &found));
+    CHECK(virtio_buf_claims_find(claims, parts, 8, 8, &found));
+    CHECK(!virtio_buf_claims_find(claims, parts, 8, 7, &found));
+    /* What nobody uses takes no time */
+    virtio_buf_claims_remove(claims, parts, 8, VIRTIO_BUF_CLAIM_READ);
+    CHECK(virtio_buf_claims_find(claims, &all, 1, 0, &found));
+    CHECK_INT(found, ==, 0);
+    virtio_buf_claims_free(claims);
+}
+
 TEST(claims_at_the_end_of_the_numbers)
 {
     VirtIOBufClaims *claims = virtio_buf_claims_new();

@@ -5,6 +5,7 @@
  * What can be in the way is as the test says.
  */
 #include "qemu/osdep.h"
+#include <sys/syscall.h>
 #include "qemu/error-report.h"
 #include "qemu/units.h"
 #include "migration/misc.h"
@@ -25,6 +26,32 @@ static int inhibits, inhibited, pauses, paused, warnings, orphans, unrevoked;
 static uint64_t orphaned_bytes, dirty_bytes;
 static RAMBlock block;
 static VirtIOBufMemoryPool pool;
+
+/* Bytes of RAM that are in the window of this byte of the file */
+static uint64_t huge_len(uint64_t at)
+{
+    uint64_t start = at / (2 * MiB) * (2 * MiB), end = start + 2 * MiB;
+
+    return MIN(end, FILE_OFFSET + RAM_PAGES * PAGE) - MAX(start, FILE_OFFSET);
+}
+
+/* As in a pinned huge page: what is less than all of it is only zeroed */
+static bool huge;
+static uint64_t punched_len;
+
+int fallocate(int fd, int mode, off_t start, off_t len)
+{
+    punched_len = len;
+    return syscall(SYS_fallocate, fd, mode, start, len);
+}
+
+off_t lseek(int fd, off_t start, int whence)
+{
+    off_t data = syscall(SYS_lseek, fd, start, whence);
+
+    CHECK_INT(whence, ==, SEEK_DATA);
+    return huge && punched_len < huge_len(start) ? start : data;
+}
 
 bool kvm_enabled(void)
 {
@@ -267,6 +294,90 @@ TEST(vcpus_stop_once_for_all)
     for (int i = 0; i < 3; i++) {
         destroy(memories[i]);
     }
+    teardown();
+}
+
+/* In a window of 512 pages of the file: from 496 pages of RAM to 1007 */
+TEST(a_huge_page_is_replaced_as_a_whole)
+{
+    VirtIOBufMemory *memory;
+    int before, first, inside, last, after;
+
+    setup();
+    huge = true;
+    memory = export(600, 100);
+    before = hold(495);
+    first = hold(496);
+    inside = hold(650);
+    last = hold(1007);
+    after = hold(1008);
+    CHECK(virtio_buf_memory_revoke(&memory, 1));
+    CHECK_INT(memory->dmabuf, ==, -1);
+    CHECK_INT(orphaned_bytes, ==, 100 * PAGE);
+    /* The piece, and then all of the window */
+    CHECK_INT(dirty_bytes, ==, (100 + 512) * PAGE);
+    CHECK(sees(before, 495));
+    CHECK(!sees(first, 496));
+    CHECK(!sees(inside, 650));
+    CHECK(!sees(last, 1007));
+    CHECK(sees(after, 1008));
+    CHECK_INT(warnings, ==, 0);
+    destroy(memory);
+    teardown();
+}
+
+TEST(a_window_ends_with_the_ram)
+{
+    VirtIOBufMemory *memory;
+    int first, last;
+
+    setup();
+    huge = true;
+    memory = export(10, 2000);
+    first = hold(0);
+    last = hold(RAM_PAGES - 1);
+    CHECK(virtio_buf_memory_revoke(&memory, 1));
+    CHECK(!sees(first, 0));
+    CHECK(sees(last, RAM_PAGES - 1));
+    destroy(memory);
+    memory = export(RAM_PAGES - 4, 2);
+    last = hold(RAM_PAGES - 1);
+    CHECK(virtio_buf_memory_revoke(&memory, 1));
+    CHECK(!sees(last, RAM_PAGES - 1));
+    destroy(memory);
+    teardown();
+}
+
+/* Another buffer would be left with pages that the guest does not write to */
+TEST(a_huge_page_with_another_buffer_stays)
+{
+    VirtIOBufMemory *both[2];
+    int mine, other;
+
+    setup();
+    huge = true;
+    both[0] = export(600, 10);
+    both[1] = export(800, 10);
+    mine = hold(604);
+    other = hold(804);
+    CHECK(!virtio_buf_memory_revoke(&both[0], 1));
+    CHECK(both[0]->dmabuf >= 0);
+    CHECK(is_claimed(both[0]));
+    CHECK_INT(unrevoked, ==, 1);
+    CHECK_INT(orphans, ==, 0);
+    CHECK_INT(warnings, ==, 1);
+    CHECK(sees(other, 804));
+    close(mine);
+
+    /* Unless it is taken back as well */
+    mine = hold(604);
+    other = hold(804);
+    CHECK(virtio_buf_memory_revoke(both, 2));
+    CHECK(!sees(mine, 604));
+    CHECK(!sees(other, 804));
+    CHECK_INT(orphans, ==, 2);
+    destroy(both[0]);
+    destroy(both[1]);
     teardown();
 }
 

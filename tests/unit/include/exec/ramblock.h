@@ -5,23 +5,19 @@
 
 #include "exec/memory.h"
 
-typedef uint64_t ram_addr_t;
-typedef struct MemoryRegion MemoryRegion;
-
-typedef struct RAMBlock {
+struct RAMBlock {
     MemoryRegion *mr;
     uint8_t *host;
     int fd;
     uint64_t fd_offset;
+    int guest_memfd;
     ram_addr_t used_length;
     size_t page_size;
     char idstr[256];
-} RAMBlock;
+};
 
+bool qemu_ram_is_shared(RAMBlock *block);
 size_t qemu_ram_pagesize(RAMBlock *block);
 size_t qemu_real_host_page_size(void);
-void memory_region_set_dirty(MemoryRegion *mr, ram_addr_t addr,
-                             ram_addr_t size);
-bool ram_block_discard_is_disabled(void);
 
 #endif /* EXEC_RAMBLOCK_H */

@@ -3,6 +3,10 @@
 #ifndef QAPI_TYPES_COMMON_H
 #define QAPI_TYPES_COMMON_H
 
-typedef int OnOffAuto;
+typedef enum OnOffAuto {
+    ON_OFF_AUTO_AUTO,
+    ON_OFF_AUTO_ON,
+    ON_OFF_AUTO_OFF,
+} OnOffAuto;
 
 #endif /* QAPI_TYPES_COMMON_H */
