@@ -390,7 +390,7 @@ static void open_at_once(void)
     int fd = device_open();
 
     frame_init(&frame, fd, DRM_VIRTBUF_MODE_LATEST, 0);
-    for (int round = 0; round < 500; round++) {
+    for (int round = 0; round < 300; round++) {
         struct gate gate = gate_new();
 
         frame_wait_for(&frame, &gate);

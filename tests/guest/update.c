@@ -259,7 +259,7 @@ static void given_back_meanwhile(void)
     uint64_t page = device_page(fd);
     uint32_t bo = bo_create(fd, page);
 
-    for (int round = 0; round < 100; round++) {
+    for (int round = 0; round < 50; round++) {
         uint32_t buffer = buffer_register_for(fd, bo, page, APPLICATION_ALONE,
                                               DRM_VIRTBUF_MODE_IN_PLACE);
         struct updater updaters[3];
