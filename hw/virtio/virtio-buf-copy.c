@@ -9,7 +9,7 @@
  * names: the bytes around may be newer in the guest.
  *
  * Who keeps a copy keeps memory that QEMU pays for. That of a writer is emptied
- * when QEMU closes it. One that is sealed the kernel does not let anybody empty:
+ * when QEMU closes it. The kernel does not let anybody empty one that is sealed:
  * as long as somebody has it, the buffer has no other one, however often
  * consumers come and go, and after the buffer's end it is counted
  * (virtio_buf_kept_add()).

@@ -246,7 +246,7 @@ static void test_read_only(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_boot_end(&booted);
 }
 
-/* What costs time is each page that is looked up, not what the guest calls one */
+/* Each page that is looked up costs time, whatever the guest calls a range */
 static void test_pieces(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBufBuffer buffer = { .addr = IOVA_WINDOW, .size = 3 * PAGE_SIZE };

@@ -364,8 +364,11 @@ static gpointer drain(gpointer data)
     int fd = GPOINTER_TO_INT(data);
     char bytes[4096];
 
-    while (read(fd, bytes, sizeof(bytes)) > 0) {
-    }
+    ssize_t n;
+
+    do {
+        n = read(fd, bytes, sizeof(bytes));
+    } while (n > 0);
     close(fd);
     return NULL;
 }
