@@ -260,6 +260,50 @@ static void wait_status(QTestState *qts, const char *status)
     }
 }
 
+static int listen_at(const char *name)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+    g_assert_cmpuint(g_strlcpy(addr.sun_path, name, sizeof(addr.sun_path)), <,
+                     sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 1), ==, 0);
+    return fd;
+}
+
+/* Takes all that comes, as a destination would */
+static gpointer drain(gpointer data)
+{
+    int fd = GPOINTER_TO_INT(data);
+    char bytes[4096];
+
+    ssize_t n;
+
+    do {
+        n = read(fd, bytes, sizeof(bytes));
+    } while (n > 0);
+    close(fd);
+    return NULL;
+}
+
+/* Takes whatever comes to the socket @listener, which is closed, at @name */
+static GThread *accept_and_drain(int listener, const char *name)
+{
+    int fd = accept(listener, NULL, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(listener);
+    g_unlink(name);
+    return g_thread_new("drain", drain, GINT_TO_POINTER(fd));
+}
+
+static uint32_t usual_backing(void)
+{
+    return qvirtio_buf_zero_copy() ? VIRTIO_BUF_BACKING_DMABUF
+                                   : VIRTIO_BUF_BACKING_COPY;
+}
+
 /* What a consumer that comes now gets of a buffer that nobody has attached */
 static void check_late(QBufConsumer *c, uint64_t handle, uint32_t backing)
 {
@@ -277,13 +321,13 @@ static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
     QVirtioBufBuffer early = {}, late = {};
-    QBufConsumer *c;
+    g_autofree char *channel = g_strdup_printf("%s.main", path());
+    g_autofree char *uri = g_strdup_printf("unix:%s", channel);
     uint64_t early_handle, late_handle;
+    GThread *thread;
+    QBufConsumer *c;
+    int listener;
 
-    if (!qvirtio_buf_zero_copy()) {
-        g_test_skip("no /dev/udmabuf: nobody has the guest's pages");
-        return;
-    }
     c = qbuf_subscribe_none(path(), "test", 0);
     qvirtio_buf_register_ok(b, &early, 0x11);
     early_handle = qbuf_expect_buffer(c, early.id);
@@ -291,27 +335,18 @@ static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
     late_handle = qbuf_expect_buffer(c, late.id);
     set_bandwidth(b->qts, 64 * KiB);
     qvirtio_buf_migration_capability(b->qts, "postcopy-ram", true);
-    qvirtio_buf_outgoing(b->qts, "exec:cat >/dev/null");
+    listener = listen_at(channel);
+    qvirtio_buf_outgoing(b->qts, uri);
+    thread = accept_and_drain(listener, channel);
     wait_status(b->qts, "active");
     check_late(c, early_handle, VIRTIO_BUF_BACKING_COPY);
     qtest_qmp_assert_success(b->qts, "{'execute': 'migrate_cancel'}");
     g_assert_false(qvirtio_buf_migrated(b->qts));
+    g_thread_join(thread);
     qvirtio_buf_migration_capability(b->qts, "postcopy-ram", false);
-    check_late(c, late_handle, VIRTIO_BUF_BACKING_DMABUF);
+    check_late(c, late_handle, usual_backing());
     qbuf_close(c);
     qos_invalidate_command_line();
-}
-
-static int listen_at(const char *name)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-
-    g_assert_cmpuint(g_strlcpy(addr.sun_path, name, sizeof(addr.sun_path)), <,
-                     sizeof(addr.sun_path));
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
-    g_assert_cmpint(listen(fd, 1), ==, 0);
-    return fd;
 }
 
 /* Sends to the sockets of @listeners: first the state, then all the rest */
@@ -358,32 +393,13 @@ static char *fail_cpr_transfer(QTestState *qts)
     return message;
 }
 
-/* Takes all that comes, as a destination would */
-static gpointer drain(gpointer data)
-{
-    int fd = GPOINTER_TO_INT(data);
-    char bytes[4096];
-
-    ssize_t n;
-
-    do {
-        n = read(fd, bytes, sizeof(bytes));
-    } while (n > 0);
-    close(fd);
-    return NULL;
-}
-
 static GThread *begin_whole_cpr_transfer(QTestState *qts)
 {
     g_autofree char *main_path = g_strdup_printf("%s.main", path());
-    int listeners[2], fd;
+    int listeners[2];
 
     begin_cpr_transfer(qts, listeners);
-    fd = accept(listeners[1], NULL, NULL);
-    g_assert_cmpint(fd, >=, 0);
-    close(listeners[1]);
-    g_unlink(main_path);
-    return g_thread_new("drain", drain, GINT_TO_POINTER(fd));
+    return accept_and_drain(listeners[1], main_path);
 }
 
 static void test_cpr_transfer(void *obj, void *data, QGuestAllocator *alloc)
@@ -444,10 +460,6 @@ static void test_cpr_transfer_late(void *obj, void *data,
     QBufConsumer *c;
     GThread *thread;
 
-    if (!qvirtio_buf_zero_copy()) {
-        g_test_skip("no /dev/udmabuf: nobody has the guest's pages");
-        return;
-    }
     qvirtio_buf_boot(&booted,
         "-nodefaults -m 256M -machine pc,memory-backend=mem,aux-ram-share=on"
         " -object memory-backend-memfd,id=mem,size=256M"
@@ -469,7 +481,7 @@ static void test_cpr_transfer_late(void *obj, void *data,
     qtest_qmp_assert_success(b->qts, "{'execute': 'migrate_cancel'}");
     g_assert_false(qvirtio_buf_migrated(b->qts));
     g_thread_join(thread);
-    check_late(c, handles[1], VIRTIO_BUF_BACKING_DMABUF);
+    check_late(c, handles[1], usual_backing());
 
     qvirtio_buf_migration_capability(b->qts, "pause-before-switchover", false);
     thread = begin_whole_cpr_transfer(b->qts);
