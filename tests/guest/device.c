@@ -381,9 +381,24 @@ void property_expect(int fd, uint32_t buffer, const char *name,
     }
 }
 
+uint32_t stride_longest(void)
+{
+    return (uint32_t)sysconf(_SC_PAGESIZE);
+}
+
 uint32_t stride_too_long(void)
 {
-    return (uint32_t)sysconf(_SC_PAGESIZE) + 8;
+    return stride_longest() + 8;
+}
+
+void *wide_element(const void *element, size_t size)
+{
+    static uint8_t *room;
+
+    free(room);
+    room = calloc(1, stride_too_long());
+    CHECK(room && size <= stride_longest());
+    return memcpy(room, element, size);
 }
 
 int64_t time_in(int64_t ms)

@@ -110,8 +110,14 @@ void property_expect(int fd, uint32_t buffer, const char *name,
                      const char *value);
 uint32_t properties_count(int fd, uint32_t buffer);
 
-/* An element that no kernel will ever have: longer than a page */
+/*
+ * The longest element that the driver takes, a page, and one that is too long.
+ * wide_element() gives room for either that is zero behind @element, so that
+ * nothing else is wrong with it; each call fills the same room.
+ */
+uint32_t stride_longest(void);
 uint32_t stride_too_long(void);
+void *wide_element(const void *element, size_t size);
 
 /* CLOCK_MONOTONIC in @ms milliseconds; negative: in the past */
 int64_t time_in(int64_t ms);

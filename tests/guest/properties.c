@@ -265,6 +265,7 @@ static void list_errors(void)
     uint32_t too_many = 1 + (uint32_t)
         device_param(f.fd, DRM_VIRTBUF_PARAM_MAX_PROPERTY_BYTES) / 16;
     struct drm_virtbuf_property *list = calloc(too_many, sizeof(*list));
+    uint64_t wide = PTR(wide_element(&one, sizeof(one)));
 
     CHECK(list);
     for (uint32_t i = 0; i < too_many; i++) {
@@ -276,8 +277,8 @@ static void list_errors(void)
         CHECK_ERRNO(list_do(&f, call, UINT64_MAX - 8, 1, stride), EFAULT);
         CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, 0), EINVAL);
         CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, stride - 1), EINVAL);
-        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, stride_too_long()), E2BIG);
-        CHECK_ERRNO(list_do(&f, call, PTR(&one), 1, UINT32_MAX), E2BIG);
+        CHECK_ERRNO(list_do(&f, call, wide, 1, stride_too_long()), E2BIG);
+        CHECK_ERRNO(list_do(&f, call, wide, 1, UINT32_MAX), E2BIG);
         /* what follows a longer element must be zero */
         CHECK_ERRNO(list_do(&f, call, PTR(longer), 2, sizeof(longer[0])),
                     E2BIG);
@@ -286,6 +287,8 @@ static void list_errors(void)
         property_expect(f.fd, f.buffer, "title", "before");
         CHECK_EQ(properties_count(f.fd, f.buffer), 1);
     }
+    CHECK_OK(list_do(&f, CALL_SET, wide, 1, stride_longest()));
+    property_expect(f.fd, f.buffer, "title", "after");
     free(list);
     fixture_end(&f);
 }

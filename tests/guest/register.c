@@ -149,10 +149,15 @@ static void range_strides(void)
     CHECK_ERRNO(registration_do(f->fd, &f->reg), EINVAL);
     f->reg.args.range_stride = sizeof(longer[0].range) - 8;
     CHECK_ERRNO(registration_do(f->fd, &f->reg), EINVAL);
+    f->reg.args.ranges = PTR(wide_element(&longer[0].range,
+                                          sizeof(longer[0].range)));
     f->reg.args.range_stride = stride_too_long();
     CHECK_ERRNO(registration_do(f->fd, &f->reg), E2BIG);
     f->reg.args.range_stride = UINT32_MAX;
     CHECK_ERRNO(registration_do(f->fd, &f->reg), E2BIG);
+    f->reg.args.range_stride = stride_longest();
+    CHECK_OK(registration_do(f->fd, &f->reg));
+    buffer_take_back(f->fd, f->reg.args.buffer);
     f->reg.args.ranges = PTR(longer);
     f->reg.args.range_count = 2;
     f->reg.args.range_stride = sizeof(longer[0]);

@@ -626,8 +626,12 @@ static void fence_fields(void)
     CHECK_ERRNO(update_do(fd, update), EINVAL);
     update->in_fence_stride = 0;
     CHECK_ERRNO(update_do(fd, update), EINVAL);
+    update->in_fences = PTR(wide_element(&fences[0], sizeof(fences[0])));
     update->in_fence_stride = stride_too_long();
     CHECK_ERRNO(update_do(fd, update), E2BIG);
+    update->in_fence_stride = stride_longest();
+    CHECK_OK(update_do(fd, update));
+    update->in_fences = PTR(fences);
     /* what follows a longer element must be zero */
     update->in_fence_stride = 2 * sizeof(fences[0]);
     CHECK_ERRNO(update_do(fd, update), E2BIG);

@@ -85,10 +85,13 @@ static void fields(void)
     CHECK_ERRNO(wait_do(&f), EINVAL);
     f.args.stride = sizeof(f.items[0]) - 8;
     CHECK_ERRNO(wait_do(&f), EINVAL);
+    f.args.items = PTR(wide_element(&f.items[0], sizeof(f.items[0])));
     f.args.stride = stride_too_long();
     CHECK_ERRNO(wait_do(&f), E2BIG);
     f.args.stride = UINT32_MAX;
     CHECK_ERRNO(wait_do(&f), E2BIG);
+    f.args.stride = stride_longest();
+    CHECK_OK(wait_do(&f));
     f.args.stride = sizeof(f.items[0]);
     f.args.items = 0;
     CHECK_ERRNO(wait_do(&f), EFAULT);
