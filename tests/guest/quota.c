@@ -463,13 +463,10 @@ static void parameters_are_told(void)
 
 static void use_is_shown(void)
 {
-    int fd = device_open(), second = device_open(), other;
+    int fd = device_open(), second = device_open();
     uint64_t page = device_page(fd);
     uint32_t one, two;
 
-    if (geteuid() != 0) {
-        test_skip("only root is two users");
-    }
     settle();
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-registered"), 0);
@@ -481,68 +478,101 @@ static void use_is_shown(void)
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-properties"), 0);
     CHECK(fdinfo(second, "drm-virtbuf-properties") >= PROPERTY_SIZE);
-    /* those of the user are the sums, whichever file is asked */
-    for (int i = 0; i < 2; i++) {
-        int which = i ? second : fd;
-
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-buffers"), 2);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-registered"),
-                 4 * page / 1024);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-pending"), 0);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-user-properties"),
-                 fdinfo(second, "drm-virtbuf-properties"));
-    }
-    other = open_as(OTHER_USER);
-    CHECK(register_bytes(other, page, PROPERTY_SIZE));
-    CHECK_EQ(fdinfo(other, "drm-virtbuf-user-buffers"), 1);
-    CHECK_EQ(fdinfo(other, "drm-virtbuf-user-registered"), page / 1024);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), 2);
-    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), 4 * page / 1024);
-    /* those of the device are of all users */
-    for (int i = 0; i < 2; i++) {
-        int which = i ? other : fd;
-
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-buffers"), 3);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-registered"),
-                 5 * page / 1024);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-pending"), 0);
-        CHECK_EQ(fdinfo(which, "drm-virtbuf-device-properties"),
-                 fdinfo(second, "drm-virtbuf-properties") +
-                 fdinfo(other, "drm-virtbuf-properties"));
-    }
-    close(other);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-buffers"), 2);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-device-buffers"), 2);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-device-registered"), 4 * page / 1024);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-device-pending"), 0);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-device-properties"),
+             fdinfo(second, "drm-virtbuf-properties"));
     buffer_take_back(fd, one);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-registered"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), 1);
-    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), page / 1024);
-    buffer_take_back(second, two);
-    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), 0);
-    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-properties"), 0);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-device-buffers"), 1);
     close(second);
     close(fd);
 }
 
 static void use_of_pending_is_shown(void)
 {
-    int fd = device_open(), second = device_open();
-    uint32_t buffer;
+    int fd = device_open();
+    uint32_t buffer = held_buffer(fd);
 
-    settle();
-    buffer = held_buffer(fd);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
-    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 0);
     CHECK_EQ(buffer_unregister(fd, buffer), DRM_VIRTBUF_STATE_PENDING);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 1);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 1);
-    CHECK_EQ(fdinfo(second, "drm-virtbuf-pending"), 0);
-    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 1);
     CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0, PATIENCE_MS));
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-pending"), 0);
     CHECK_EQ(fdinfo(fd, "drm-virtbuf-buffers"), 0);
-    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 0);
+    close(fd);
+}
+
+static void check_user(int fd, unsigned int buffers, uint64_t bytes,
+                       unsigned long long properties)
+{
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-buffers"), buffers);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-registered"), bytes / 1024);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-pending"), 0);
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-user-properties"), properties);
+}
+
+/* The sums of the user's files, whichever is asked, and of no one else's */
+static void use_of_a_user_body(void)
+{
+    int fd = device_open(), second = device_open();
+    int other = open_as(OTHER_USER);
+    uint64_t page = device_page(fd);
+    unsigned long long properties;
+    uint32_t one, two;
+
+    one = register_bytes(fd, 3 * page, PROPERTY_SIZE);
+    properties = fdinfo(fd, "drm-virtbuf-properties");
+    check_user(second, 1, 3 * page, properties);
+    two = register_bytes(second, page, PROPERTY_SIZE);
+    CHECK(register_bytes(other, page, 0) && one && two);
+    check_user(fd, 2, 4 * page, 2 * properties);
+    check_user(second, 2, 4 * page, 2 * properties);
+    check_user(other, 1, page, 0);
+    /* of the device they are together */
+    CHECK_EQ(fdinfo(fd, "drm-virtbuf-device-buffers"), 3);
+    CHECK_EQ(fdinfo(other, "drm-virtbuf-device-registered"), 5 * page / 1024);
+    buffer_take_back(fd, one);
+    check_user(fd, 1, page, properties);
+    buffer_take_back(second, two);
+    check_user(fd, 0, 0, 0);
+    check_user(other, 1, page, 0);
+    close(other);
     close(second);
     close(fd);
+}
+
+static void use_of_a_user(void)
+{
+    with_quotas(use_of_a_user_body);
+}
+
+static void pending_of_a_user_body(void)
+{
+    int fd = device_open(), second = device_open();
+    int other = open_as(OTHER_USER);
+    uint32_t buffer = held_buffer(fd);
+
+    CHECK_EQ(buffer_unregister(fd, buffer), DRM_VIRTBUF_STATE_PENDING);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-pending"), 0);
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 1);
+    CHECK_EQ(fdinfo(other, "drm-virtbuf-user-pending"), 0);
+    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_FREED, 0, PATIENCE_MS));
+    CHECK_EQ(fdinfo(second, "drm-virtbuf-user-pending"), 0);
+    close(other);
+    close(second);
+    close(fd);
+}
+
+static void pending_of_a_user(void)
+{
+    with_quotas(pending_of_a_user_body);
 }
 
 static const struct test tests[] = {
@@ -556,6 +586,8 @@ static const struct test tests[] = {
     { "parameters-are-told", parameters_are_told, 0 },
     { "use-is-shown", use_is_shown, 0 },
     { "use-of-pending-is-shown", use_of_pending_is_shown, NEEDS_HOLDER },
+    { "use-of-a-user", use_of_a_user, 0 },
+    { "pending-of-a-user", pending_of_a_user, NEEDS_HOLDER },
 };
 
 const struct suite quota_suite = SUITE("quota", tests);
