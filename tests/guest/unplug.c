@@ -236,35 +236,55 @@ static void *read_until_the_end(void *arg)
     return (void *)(intptr_t)errno;
 }
 
-/* Threads that all run for each event: those that lose hear of the end, too */
-static void read_it(void)
+#define READERS 4
+#define EVENTS  60
+
+/* Threads that all run for the last event: those that lose hear of the end, too */
+static void read_to_the_end(void)
 {
     int fd = device_open();
-    uint64_t page = device_page(fd), serial;
-    uint32_t buffer = buffer_register(fd, bo_create(fd, page), page);
+    uint64_t page = device_page(fd);
+    uint32_t bo = bo_create(fd, EVENTS * page);
     struct drm_virtbuf_events events = {
         .conditions = 1 << DRM_VIRTBUF_WAIT_RELEASED,
     };
-    pthread_t readers[4];
-    void *error;
+    pthread_t readers[READERS];
 
     CHECK_OK(ioctl(fd, DRM_IOCTL_VIRTBUF_EVENTS, &events));
-    for (int i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < EVENTS; i++) {
+        struct registration reg;
+        uint64_t serial;
+
+        registration_init(&reg, bo, page);
+        reg.ranges[0].offset = i * page;
+        CHECK_OK(registration_do(fd, &reg));
+        serial = buffer_update(fd, reg.args.buffer, page);
+        CHECK_OK(wait_one(fd, reg.args.buffer, DRM_VIRTBUF_WAIT_RELEASED,
+                          serial, PATIENCE_MS));
+    }
+    for (int i = 0; i < READERS; i++) {
         CHECK_EQ(pthread_create(&readers[i], NULL, read_until_the_end, &fd),
                  0);
     }
-    for (int i = 0; i < 100; i++) {
-        serial = buffer_update(fd, buffer, page);
-        CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_RELEASED, serial,
-                          PATIENCE_MS));
-    }
-    sleep_ms(100);
+    sleep_ms(300);
     device_unbind();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < READERS; i++) {
+        void *error;
+
         CHECK_EQ(pthread_join(readers[i], &error), 0);
         CHECK_EQ((intptr_t)error, ENODEV);
     }
     close(fd);
+}
+
+static void read_it(void)
+{
+    for (int round = 0; round < 4; round++) {
+        read_to_the_end();
+        if (round < 3) {
+            device_bind();
+        }
+    }
 }
 
 static void while_reading(void)
