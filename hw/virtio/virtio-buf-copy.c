@@ -9,10 +9,9 @@
  * names: the bytes around may be newer in the guest.
  *
  * Who keeps a copy keeps memory that QEMU pays for. That of a writer is emptied
- * when QEMU closes it. The kernel does not let anybody empty one that is sealed:
- * as long as somebody has it, the buffer has no other one, however often
- * consumers come and go, and after the buffer's end it is counted
- * (virtio_buf_kept_add()).
+ * when QEMU closes it. One that is sealed cannot be emptied by anybody: as long
+ * as somebody has it, the buffer has no other one, however often consumers come
+ * and go, and after the buffer's end it is counted (virtio_buf_kept_add()).
  *
  * A worker thread copies in slices, in either direction; one job at a time for
  * a buffer. Everything else runs under the BQL, marking guest RAM dirty too:
