@@ -298,9 +298,9 @@ def bounce_tasks(run, level, limit, accel) -> list:
              "name": f"{level}-bounce"}]
 
 
-# Debian's QEMU gives each split ring 1,024 entries.  Some of its 8-byte entries
-# cross a page then, and behind an IOMMU QEMU writes the second half to the page
-# that is next to the first one in RAM.  Those of a packed ring do not cross any.
+# Debian's QEMU gives each split ring 1,024 elements.  Some of 8 bytes cross a
+# page then, and behind an IOMMU QEMU writes the second half to the page that
+# is next to the first one in RAM.  Those of a packed ring do not cross any.
 PACKED = ",packed=on"
 # What reaches the device by addresses
 IOMMU_SUITES = ("memory", "register", "import", "userptr", "consumer")
