@@ -7,8 +7,8 @@
  * All of the memory is taken page by page, and every second page is given back:
  * pages of a program, which the kernel can move, or pages of pipes, which it
  * cannot. What is left of longer blocks goes into BOs. /proc/buddyinfo then
- * says in how many ranges a frame would be as memory is; only when these are too
- * many has the test something to show.
+ * says in how many ranges a frame would be as memory is; only when these are
+ * too many has the test something to show.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -165,7 +165,7 @@ static unsigned long take_long_blocks(int fd, unsigned long pages,
         }
         bo_create(fd, (uint64_t)PAGE << order);
     }
-    test_fail(__FILE__, __LINE__, "memory is not fragmented: room in %lu ranges",
+    test_fail(__FILE__, __LINE__, "memory is whole: room in %lu ranges",
               ranges);
 }
 

@@ -395,8 +395,7 @@ static void open_at_once(void)
 
         frame_wait_for(&frame, &gate);
         frame_update(&frame, fd);
-        for (volatile int i = rand() % 20000; i > 0; i--) {
-        }
+        usleep((useconds_t)rand() % 100);
         gate_open(&gate);
         check_released(fd, &frame);
         gate_end(&gate);

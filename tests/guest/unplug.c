@@ -231,15 +231,16 @@ static void *read_until_the_end(void *arg)
     struct drm_virtbuf_event event;
     const int *fd = arg;
 
-    while (read(*fd, &event, sizeof(event)) == sizeof(event)) {
-    }
+    do {
+        errno = 0;
+    } while (read(*fd, &event, sizeof(event)) == sizeof(event));
     return (void *)(intptr_t)errno;
 }
 
 #define READERS 4
 #define EVENTS  60
 
-/* Threads that all run for the last event: those that lose hear of the end, too */
+/* Threads that all run for the last event: losers hear of the end, too */
 static void read_to_the_end(void)
 {
     int fd = device_open();

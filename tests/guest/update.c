@@ -247,8 +247,9 @@ static void *update_until_it_fails(void *arg)
 {
     struct updater *updater = arg;
 
-    while (update_do(updater->fd, &updater->update) == 0) {
-    }
+    do {
+        errno = 0;
+    } while (update_do(updater->fd, &updater->update) == 0);
     return (void *)(intptr_t)errno;
 }
 

@@ -23,7 +23,7 @@ UAPI = ("include/uapi/drm/virtbuf_drm.h", "include/uapi/linux/virtio_buf.h")
 PAGE = "Documentation/gpu/virtio-buf.rst"
 TAKEN = re.compile(r"^\.\. kernel-doc:: *(\S*)$", re.MULTILINE)
 # Beyond what every lab has
-PACKAGES = ("sparse", "coccinelle")
+PACKAGES = ("sparse", "coccinelle", "python3-docutils")
 # Semantic patches with OCaml in them, for which spatch wants its compiler
 NEEDS_OCAML = re.compile(r"^@.*\bocaml\b|\bscript:ocaml\b", re.MULTILINE)
 # What a tool says of a place in a file; where it stands in the tree
