@@ -257,6 +257,7 @@ static void held_stays_pending(void)
     uint8_t *pixels = bo_map(fd, frame.bo, FRAME_SIZE);
     struct registration reg;
 
+    wait_for_holder(fd, frame.buffer);
     buffer_update(fd, frame.buffer, FRAME_SIZE);
     CHECK_EQ(buffer_unregister(fd, frame.buffer), DRM_VIRTBUF_STATE_PENDING);
     CHECK_EQ(buffer_unregister(fd, frame.buffer), DRM_VIRTBUF_STATE_PENDING);

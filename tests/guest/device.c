@@ -19,6 +19,8 @@
 
 /* What dead programs had is given back in the background, in this time */
 #define GIVE_BACK_MS    20000
+/* Until a program on the host has what it was given, on a busy machine */
+#define HANDED_MS       300
 
 bool device_shares_pages;
 unsigned int device_pulls;
@@ -435,6 +437,12 @@ void sleep_ms(unsigned int ms)
     };
 
     nanosleep(&time, NULL);
+}
+
+void wait_for_holder(int fd, uint32_t buffer)
+{
+    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, PATIENCE_MS));
+    sleep_ms(HANDED_MS);
 }
 
 uint32_t register_page(int fd, uint64_t page)

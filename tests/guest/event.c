@@ -318,7 +318,7 @@ static void freed(void)
                                  DRM_VIRTBUF_MODE_LATEST);
     struct drm_virtbuf_event event;
 
-    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, PATIENCE_MS));
+    wait_for_holder(fd, buffer);
     CHECK_OK(subscribe(fd, buffer, BIT(DRM_VIRTBUF_WAIT_FREED)));
     CHECK_EQ(buffer_unregister(fd, buffer), DRM_VIRTBUF_STATE_PENDING);
     event = next_event(fd);

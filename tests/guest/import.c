@@ -418,7 +418,7 @@ static uint32_t give_to_holder(int fd, const struct source *s)
 
     buffer = buffer_register_for(fd, bo, s->size, APPLICATION_HOLDER,
                                  DRM_VIRTBUF_MODE_LATEST);
-    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, PATIENCE_MS));
+    wait_for_holder(fd, buffer);
     bo_close(fd, bo);
     buffer_update(fd, buffer, s->size);
     return buffer;

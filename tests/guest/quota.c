@@ -313,8 +313,7 @@ static uint32_t held_buffer(int fd)
                                           DRM_VIRTBUF_MODE_LATEST);
 
     bo_close(fd, bo);
-    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1,
-                      PATIENCE_MS));
+    wait_for_holder(fd, buffer);
     buffer_update(fd, buffer, page);
     return buffer;
 }

@@ -119,8 +119,7 @@ static void held_buffers(void)
         memset(pages[i], i + 1, page);
         buffers[i] = buffer_register_for(fd, bo, page, APPLICATION_HOLDER,
                                          DRM_VIRTBUF_MODE_EVERY);
-        CHECK_OK(wait_one(fd, buffers[i], DRM_VIRTBUF_WAIT_CONSUMERS, 1,
-                          PATIENCE_MS));
+        wait_for_holder(fd, buffers[i]);
         serials[i] = buffer_update(fd, buffers[i], page);
     }
     CHECK_EQ(buffer_unregister(fd, buffers[1]), DRM_VIRTBUF_STATE_PENDING);

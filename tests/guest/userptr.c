@@ -610,7 +610,7 @@ static void charged_while_held(void)
 
     buffer = buffer_register_for(fd, bo, size, APPLICATION_HOLDER,
                                  DRM_VIRTBUF_MODE_LATEST);
-    CHECK_OK(wait_one(fd, buffer, DRM_VIRTBUF_WAIT_CONSUMERS, 1, PATIENCE_MS));
+    wait_for_holder(fd, buffer);
     bo_close(fd, bo);
     munmap(p, size);
     buffer_update(fd, buffer, size);
