@@ -346,7 +346,7 @@ static int fuzz_wait(struct fuzzer *f)
     struct drm_virtbuf_wait_item *items = room(f, 8 * sizeof(*items));
     struct drm_virtbuf_wait args = {
         .items = pointer(f, items),
-        .count = 1 + any(f, 4),
+        .count = any(f, 2) ? 1 : 1 + any(f, 4),
         .stride = sizeof(*items),
         .timeout_ns = any(f, 2) ? time_in(any(f, 2)) : (int64_t)number(f),
         .flags = any(f, 2),
@@ -466,7 +466,7 @@ static const struct {
     { "SET_PROPERTIES", fuzz_set_properties, 2, true },
     { "GET_PROPERTIES", fuzz_get_properties, 2, true },
     { "UPDATE", fuzz_update, 8, true },
-    { "WAIT", fuzz_wait, 4, true },
+    { "WAIT", fuzz_wait, 6, true },
     { "CONSUMERS", fuzz_consumers, 1, false },
     { "GET_WRITTEN", fuzz_get_written, 1, false },
     { "EVENTS", fuzz_events, 2, false },
