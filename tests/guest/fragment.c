@@ -104,7 +104,7 @@ static void take_movable(void)
             memory[taken + i] = 1;
         }
     }
-    for (uint64_t i = 0; i < taken; i += 2 * PAGE) {
+    for (uint64_t i = 0; i < taken && i < room; i += 2 * PAGE) {
         CHECK_OK(madvise(memory + i, PAGE, MADV_DONTNEED));
     }
 }
