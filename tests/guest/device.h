@@ -124,8 +124,8 @@ int64_t time_in(int64_t ms);
 int wait_one(int fd, uint32_t buffer, uint32_t condition, uint64_t value,
              int64_t ms);
 /*
- * Until a program on the host that does not let go (--holder) has the buffer. It
- * is attached before it has it: a copy has to be made, or a message to be sent.
+ * Until a program on the host that does not let go (--holder) has the buffer.
+ * It is attached before that: a copy has to be made, or a message to be sent.
  */
 void wait_for_holder(int fd, uint32_t buffer);
 /* Registers one page; gives the buffer, or 0 and errno */

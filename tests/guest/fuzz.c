@@ -28,7 +28,7 @@
 #define SCRATCH         (64 * 1024)
 #define HANDLES         16
 #define THREADS         4
-#define SHORT_CALLS     2500
+#define SHORT_CALLS     5000
 #define LONG_CALLS      500000
 #define SHORT_ROUNDS    15
 #define LONG_ROUNDS     1000
@@ -462,7 +462,7 @@ static const struct {
     { "BO_USERPTR", fuzz_bo_userptr, 1, false },
     { "PRIME", fuzz_prime, 1, true },
     { "REGISTER", fuzz_register, 6, true },
-    { "UNREGISTER", fuzz_unregister, 4, true },
+    { "UNREGISTER", fuzz_unregister, 3, true },
     { "SET_PROPERTIES", fuzz_set_properties, 2, true },
     { "GET_PROPERTIES", fuzz_get_properties, 2, true },
     { "UPDATE", fuzz_update, 8, true },
