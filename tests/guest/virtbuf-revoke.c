@@ -311,17 +311,19 @@ static uint64_t attack(enum origin origin, size_t pages, struct loot *loot)
     struct memory memory = memory_new(origin, pages);
     unsigned int unbound_before = unbound;
     struct writer writer;
+    uint32_t buffer;
 
     writer_start(&writer, memory.p, pages);
-    take_back(give(memory.bo, pages));
+    buffer = give(memory.bo, pages);
+    /* Later there may be no device, and a mapping keeps the file's handles */
+    bo_close(device, memory.bo);
+    take_back(buffer);
     /* The pages are the guest's: the writes that come now are seen by nobody */
     writer_end(&writer);
     memset(memory.p, SECRET_BYTE, pages * page);
     if (unbound != unbound_before) {
         device_bind();
         device = device_open();
-    } else {
-        bo_close(device, memory.bo);
     }
     memory_let_go(&memory);
     loot_check(loot);
