@@ -170,6 +170,11 @@ static struct vbuf_buffer *attach_next(struct vbuf *vbuf, uint64_t after)
             vbuf_buffer_id(event->buffer) > after) {
             vbuf_attach(event->buffer);
         }
+        /* The guest waits for it in vain: let the log say why */
+        if (event->type == VBUF_EVENT_REFUSED) {
+            printf("# an ATTACH was refused: %s\n", strerror(event->error));
+            fflush(stdout);
+        }
     }
     return NULL;
 }
