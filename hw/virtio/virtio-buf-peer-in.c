@@ -352,8 +352,9 @@ void virtio_buf_peer_input(VirtIOBufPeer *peer)
     if (peer->state == VIRTIO_BUF_PEER_CLOSED) {
         return;
     }
-    while (!peer->attaching.stream && count++ < MESSAGES_PER_WAKE_UP &&
-           virtio_buf_peer_may_work(peer)) {
+    while (!peer->attaching.stream && count < MESSAGES_PER_WAKE_UP &&
+           (!count || virtio_buf_peer_may_work(peer))) {
+        count++;
         ret = virtio_buf_reader_next(&peer->reader, peer->fd, false, &msg,
                                      NULL);
         if (ret == -EAGAIN) {
