@@ -291,6 +291,29 @@ struct virtbuf_buffer {
 	} unregister;
 };
 
+struct virtbuf_buffer *
+virtbuf_buffer_create(struct virtbuf_file *file,
+		      const struct virtio_buf_register *request);
+int virtbuf_buffer_add_part(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer,
+			    struct virtbuf_bo *bo, u64 offset, u64 size);
+void virtbuf_buffer_discard(struct virtbuf_device *vb,
+			    struct virtbuf_buffer *buffer);
+void virtbuf_buffer_freed(struct virtbuf_device *vb,
+			  struct virtbuf_buffer *buffer, bool shared);
+void virtbuf_buffer_released(struct virtbuf_device *vb,
+			     struct virtbuf_buffer *buffer, u64 released);
+int virtbuf_buffer_take_error(struct virtbuf_device *vb,
+			      struct virtbuf_buffer *buffer);
+struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer);
+void virtbuf_buffer_put(struct virtbuf_buffer *buffer);
+struct virtbuf_buffer *virtbuf_buffer_lookup(struct virtbuf_file *file,
+					     u32 handle);
+void virtbuf_buffer_wake(struct virtbuf_device *vb,
+			 struct virtbuf_buffer *buffer);
+
+/* virtbuf_register.c */
+
 /**
  * struct virtbuf_registration - the REGISTER command and its memory
  * @command: what the queue sees
@@ -311,40 +334,31 @@ struct virtbuf_registration {
 	} ____cacheline_aligned;
 };
 
-struct virtbuf_buffer *
-virtbuf_buffer_create(struct virtbuf_file *file,
-		      const struct virtio_buf_register *request);
-int virtbuf_buffer_add_part(struct virtbuf_device *vb,
-			    struct virtbuf_buffer *buffer,
-			    struct virtbuf_bo *bo, u64 offset, u64 size);
 int virtbuf_buffer_register(struct virtbuf_device *vb,
 			    struct virtbuf_registration *registration);
+int virtbuf_register_again(struct virtbuf_device *vb,
+			   struct virtbuf_buffer *buffer);
+void virtbuf_registration_free(struct virtbuf_registration *registration);
 int virtbuf_buffer_unregister(struct virtbuf_device *vb,
 			      struct virtbuf_buffer *buffer);
 void virtbuf_buffer_orphan(struct virtbuf_device *vb,
 			   struct virtbuf_buffer *buffer);
+void virtbuf_unregister_locked(struct virtbuf_device *vb,
+			       struct virtbuf_buffer *buffer);
+void virtbuf_unregister_done(struct virtbuf_device *vb,
+			     struct virtbuf_command *command, int result);
+
+/* virtbuf_buffers.c */
+
 int virtbuf_buffer_news(struct virtbuf_device *vb,
 			const struct virtio_buf_event *event, const u8 *bytes,
 			size_t size);
-int virtbuf_buffer_take_error(struct virtbuf_device *vb,
-			      struct virtbuf_buffer *buffer);
 void virtbuf_buffers_take_back(struct virtbuf_device *vb);
 void virtbuf_buffers_give_up(struct virtbuf_device *vb);
 void virtbuf_buffers_drop(struct virtbuf_device *vb, bool shared);
 void virtbuf_buffers_recall(struct virtbuf_device *vb);
 void virtbuf_buffers_park(struct virtbuf_device *vb);
 void virtbuf_buffers_unpark(struct virtbuf_device *vb);
-void virtbuf_buffer_discard(struct virtbuf_device *vb,
-			    struct virtbuf_buffer *buffer);
-void virtbuf_buffer_released(struct virtbuf_device *vb,
-			     struct virtbuf_buffer *buffer, u64 released);
-struct virtbuf_buffer *virtbuf_buffer_get(struct virtbuf_buffer *buffer);
-void virtbuf_buffer_put(struct virtbuf_buffer *buffer);
-struct virtbuf_buffer *virtbuf_buffer_lookup(struct virtbuf_file *file,
-					     u32 handle);
-void virtbuf_buffer_wake(struct virtbuf_device *vb,
-			 struct virtbuf_buffer *buffer);
-void virtbuf_registration_free(struct virtbuf_registration *registration);
 
 /* virtbuf_range.c */
 
