@@ -26,6 +26,7 @@
 #include "qemu/error-report.h"
 #include "hw/virtio/virtio-buf.h"
 #include "migration/misc.h"
+#include "migration/options.h"
 #include "migration/postcopy-ram.h"
 #include "migration/vmstate.h"
 #include "virtio-buf-attachment.h"
@@ -53,7 +54,7 @@ struct VirtIOBufMigration {
     NotifierWithReturn postcopy;
     NotifierWithReturn normal;
     NotifierWithReturn cpr_transfer;
-    bool left;                  /* the guest went to where it cannot share */
+    bool left;                  /* the guest went on elsewhere */
 
     /* What is being saved or loaded */
     struct virtio_buf_config config;
@@ -614,10 +615,26 @@ static int postcopy_notify_device(NotifierWithReturn *n, void *opaque,
     return 0;
 }
 
+/* From here on nobody gets a dma-buf; an error if somebody has one */
+static int exclude_dmabufs(VirtIOBuf *s, const char *what, const char *cure,
+                           Error **errp)
+{
+    if (has_dmabufs(s)) {
+        error_setg(errp, "virtio-buf: programs on the host have zero-copy "
+                   "buffers, which excludes %s: %s, or use udmabuf=off", what,
+                   cure);
+        return -EBUSY;
+    }
+    virtio_buf_memory_pool_exclude_dmabufs(s->pool, true);
+    return 0;
+}
+
 /*
- * At the source, before anything is sent. Writes to a dma-buf that come after
- * the last look at what is dirty would be lost, so there are none from here on
- * until the guest runs here again.
+ * At the source, before anything is sent. After postcopy has begun, writes to a
+ * dma-buf that come after the last look at what is dirty would be lost; and RAM
+ * that is not sent, since the destination opens it, too, would stay with
+ * consumers that it does not know. So there are none from here on until the
+ * guest runs here again.
  */
 static int normal_notify_device(NotifierWithReturn *n, MigrationEvent *event,
                                 Error **errp)
@@ -626,16 +643,14 @@ static int normal_notify_device(NotifierWithReturn *n, MigrationEvent *event,
 
     switch (event->type) {
     case MIG_EVENT_PRECOPY_SETUP:
-        if (!migrate_postcopy_ram()) {
-            break;
+        if (migrate_postcopy_ram()) {
+            return exclude_dmabufs(m->device, "postcopy", "switch the "
+                                   "capability postcopy-ram off", errp);
         }
-        if (has_dmabufs(m->device)) {
-            error_setg(errp, "virtio-buf: programs on the host have zero-copy "
-                       "buffers, which excludes postcopy: switch the "
-                       "capability postcopy-ram off, or use udmabuf=off");
-            return -EBUSY;
+        if (migrate_ignore_shared()) {
+            return exclude_dmabufs(m->device, "x-ignore-shared", "switch that "
+                                   "capability off", errp);
         }
-        virtio_buf_memory_pool_exclude_dmabufs(m->device->pool, true);
         break;
     case MIG_EVENT_PRECOPY_DONE:
         m->left = true;
@@ -666,14 +681,7 @@ static int cpr_transfer_notify_device(NotifierWithReturn *n,
 
     switch (event->type) {
     case MIG_EVENT_PRECOPY_SETUP:
-        if (has_dmabufs(s)) {
-            error_setg(errp, "virtio-buf: programs on the host have zero-copy "
-                       "buffers, which excludes cpr-transfer: end them, or use "
-                       "udmabuf=off");
-            return -EBUSY;
-        }
-        virtio_buf_memory_pool_exclude_dmabufs(s->pool, true);
-        break;
+        return exclude_dmabufs(s, "cpr-transfer", "end them", errp);
     case MIG_EVENT_PRECOPY_FAILED:
         virtio_buf_memory_pool_exclude_dmabufs(s->pool, false);
         break;

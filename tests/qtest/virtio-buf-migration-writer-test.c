@@ -3,8 +3,9 @@
  * QTest cases of virtio-buf: migration and memory that consumers have
  *
  * What a consumer writes reaches the destination, also where only the consumer
- * knows that it has; and what cannot be right is refused: postcopy and
- * cpr-transfer with dma-bufs, and dma-bufs while these are under way.
+ * knows that it has; and what cannot be right is refused: postcopy,
+ * cpr-transfer and x-ignore-shared with dma-bufs, and dma-bufs while these are
+ * under way.
  */
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
@@ -194,6 +195,34 @@ static char *postcopy_refusal(QVirtioBufDestination *d)
     return message;
 }
 
+/* At the source it depends on whether anybody has a dma-buf */
+static void expect_refusal(QVirtioBuf *b, const char *capability)
+{
+    QVirtioBufBuffer buffer = {};
+    QBufMemory memory = {};
+    QBufConsumer *c;
+    QDict *ret;
+
+    c = qbuf_subscribe_none(path(), "test", 8);
+    qvirtio_buf_register_ok(b, &buffer, 0x11);
+    qbuf_expect_attached(c, qbuf_expect_buffer(c, buffer.id), &memory);
+    qvirtio_buf_migration_capability(b->qts, capability, true);
+    qvirtio_buf_outgoing(b->qts, "exec:cat >/dev/null");
+    g_assert_false(qvirtio_buf_migrated(b->qts));
+    ret = qtest_qmp_assert_success_ref(b->qts, "{'execute': 'query-migrate'}");
+    g_assert_nonnull(strstr(qdict_get_str(ret, "error-desc"),
+                            "virtio-buf: programs on the host have zero-copy"));
+    qobject_unref(ret);
+    qvirtio_buf_migration_capability(b->qts, capability, false);
+
+    /* And it goes on */
+    qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
+    qbuf_expect_update(c, memory.buffer, b->last_serial, NULL);
+    qbuf_memory_clear(&memory);
+    qbuf_close(c);
+    qos_invalidate_command_line();
+}
+
 static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
 {
     QVirtioBuf *b = obj;
@@ -201,10 +230,6 @@ static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
                                                ",udmabuf=off");
     g_autofree char *off = postcopy_refusal(d);
     g_autofree char *on = NULL;
-    QBufConsumer *c;
-    QBufMemory memory = {};
-    QVirtioBufBuffer buffer = {};
-    QDict *ret;
 
     qvirtio_buf_destination_free(d);
     if (off) {
@@ -224,25 +249,17 @@ static void test_postcopy(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_nonnull(on);
     g_assert_nonnull(strstr(on, "start the destination with udmabuf=off"));
 
-    /* At the source it depends on whether anybody has a dma-buf */
-    c = qbuf_subscribe_none(path(), "test", 8);
-    qvirtio_buf_register_ok(b, &buffer, 0x11);
-    qbuf_expect_attached(c, qbuf_expect_buffer(c, buffer.id), &memory);
-    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", true);
-    qvirtio_buf_outgoing(b->qts, "exec:cat >/dev/null");
-    g_assert_false(qvirtio_buf_migrated(b->qts));
-    ret = qtest_qmp_assert_success_ref(b->qts, "{'execute': 'query-migrate'}");
-    g_assert_nonnull(strstr(qdict_get_str(ret, "error-desc"),
-                            "virtio-buf: programs on the host have zero-copy"));
-    qobject_unref(ret);
-    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", false);
+    expect_refusal(b, "postcopy-ram");
+}
 
-    /* And it goes on */
-    qvirtio_buf_update_ok(b, buffer.id, PAGE_SIZE);
-    qbuf_expect_update(c, memory.buffer, b->last_serial, NULL);
-    qbuf_memory_clear(&memory);
-    qbuf_close(c);
-    qos_invalidate_command_line();
+/* RAM that the destination opens, too */
+static void test_ignore_shared(void *obj, void *data, QGuestAllocator *alloc)
+{
+    if (!qvirtio_buf_zero_copy()) {
+        g_test_skip("no /dev/udmabuf: x-ignore-shared need not be refused");
+        return;
+    }
+    expect_refusal(obj, "x-ignore-shared");
 }
 
 static void wait_status(QTestState *qts, const char *status)
@@ -317,9 +334,8 @@ static void check_late(QBufConsumer *c, uint64_t handle, uint32_t backing)
 }
 
 /* Nobody has a dma-buf when it begins; nobody gets one before it has failed */
-static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
+static void attach_late(QVirtioBuf *b, const char *capability)
 {
-    QVirtioBuf *b = obj;
     QVirtioBufBuffer early = {}, late = {};
     g_autofree char *channel = g_strdup_printf("%s.main", path());
     g_autofree char *uri = g_strdup_printf("unix:%s", channel);
@@ -333,20 +349,32 @@ static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
     early_handle = qbuf_expect_buffer(c, early.id);
     qvirtio_buf_register_ok(b, &late, 0x11);
     late_handle = qbuf_expect_buffer(c, late.id);
-    set_bandwidth(b->qts, 64 * KiB);
-    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", true);
+    qvirtio_buf_migration_capability(b->qts, capability, true);
+    qvirtio_buf_migration_capability(b->qts, "pause-before-switchover", true);
     listener = listen_at(channel);
     qvirtio_buf_outgoing(b->qts, uri);
     thread = accept_and_drain(listener, channel);
-    wait_status(b->qts, "active");
+    wait_status(b->qts, "pre-switchover");
     check_late(c, early_handle, VIRTIO_BUF_BACKING_COPY);
     qtest_qmp_assert_success(b->qts, "{'execute': 'migrate_cancel'}");
     g_assert_false(qvirtio_buf_migrated(b->qts));
     g_thread_join(thread);
-    qvirtio_buf_migration_capability(b->qts, "postcopy-ram", false);
+    qvirtio_buf_migration_capability(b->qts, "pause-before-switchover", false);
+    qvirtio_buf_migration_capability(b->qts, capability, false);
     check_late(c, late_handle, usual_backing());
     qbuf_close(c);
     qos_invalidate_command_line();
+}
+
+static void test_postcopy_late(void *obj, void *data, QGuestAllocator *alloc)
+{
+    attach_late(obj, "postcopy-ram");
+}
+
+static void test_ignore_shared_late(void *obj, void *data,
+                                    QGuestAllocator *alloc)
+{
+    attach_late(obj, "x-ignore-shared");
 }
 
 /* Sends to the sockets of @listeners: first the state, then all the rest */
@@ -506,6 +534,10 @@ static void register_virtio_buf_migration_writer_test(void)
     qos_add_test("migration/postcopy", "virtio-buf", test_postcopy, &opts);
     qos_add_test("migration/postcopy-late", "virtio-buf", test_postcopy_late,
                  &opts);
+    qos_add_test("migration/ignore-shared", "virtio-buf", test_ignore_shared,
+                 &opts);
+    qos_add_test("migration/ignore-shared-late", "virtio-buf",
+                 test_ignore_shared_late, &opts);
     qos_add_test("migration/cpr-transfer", QVIRTIO_BUF_ALONE,
                  test_cpr_transfer, &alone);
     qos_add_test("migration/cpr-transfer-late", QVIRTIO_BUF_ALONE,
