@@ -82,8 +82,9 @@ def tree_files(*roots) -> list:
 
 
 def tree_digest(*roots) -> str:
-    return digest(*[x for path in tree_files(*roots)
-                    for x in (str(path), path)])
+    """Of names and contents, wherever the trees are."""
+    return digest(*[x for root in roots for path in tree_files(root)
+                    for x in (str(path.relative_to(root.parent)), path)])
 
 
 def tail_of(path, count=TAIL_LINES) -> list:
