@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtbuf-test: sleep. The machine suspends, and buffers are there after it;
- * hibernation is refused while there are any.
+ * virtbuf-test: sleep. The machine suspends, or the PCI device is reset under
+ * its driver, and buffers are there after it; hibernation is refused while
+ * there are any.
  *
- * /sys/power/pm_test makes the kernel suspend all devices and go on at once:
- * the driver sees what it sees when the machine sleeps, the device is reset and
- * set up anew, and no clock of the emulated machine has to wake it.
+ * Mostly /sys/power/pm_test makes the kernel suspend all devices and go on at
+ * once: the driver sees what it sees when the machine sleeps, the device is
+ * reset and set up anew, and no clock has to wake the machine. One test sleeps
+ * in earnest, in ACPI's S3.
  */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -16,6 +19,11 @@
 
 #include "device.h"
 #include "suites.h"
+
+#define WAKE_ALARM      "/sys/class/rtc/rtc0/wakealarm"
+
+/* Who writes here resets the PCI device */
+static char pci_reset[128];
 
 static int write_text(const char *path, const char *text)
 {
@@ -49,7 +57,19 @@ static void sleep_once(void)
     CHECK_OK(write_text("/sys/power/state", "freeze"));
 }
 
-static void buffers_stay(void)
+static void sleep_in_ram(void)
+{
+    CHECK_OK(write_text(WAKE_ALARM, "+2"));
+    CHECK_OK(write_text("/sys/power/state", "mem"));
+}
+
+static void reset_once(void)
+{
+    CHECK_OK(write_text(pci_reset, "1"));
+}
+
+/* Buffers keep ids, contents and properties, and go on where they were */
+static void stay_through(void (*sleep)(void), int rounds)
 {
     int fd = device_open();
     uint64_t page = device_page(fd), serial = 0, next;
@@ -59,7 +79,6 @@ static void buffers_stay(void)
     struct registration reg;
     uint64_t last_id = 0;
 
-    choose_level("devices");
     for (uint32_t i = 0; i < 4; i++) {
         registration_init(&reg, bo, page);
         reg.ranges[0].offset = i * page;
@@ -71,8 +90,8 @@ static void buffers_stay(void)
         serial = buffer_update(fd, buffers[i], page);
         p[i * page] = (uint8_t)(i + 1);
     }
-    for (int round = 0; round < 3; round++) {
-        sleep_once();
+    for (int round = 0; round < rounds; round++) {
+        sleep();
         for (uint32_t i = 0; i < 4; i++) {
             CHECK_EQ(p[i * page], i + 1);
             property_expect(fd, buffers[i], "title", "asleep");
@@ -94,13 +113,60 @@ static void buffers_stay(void)
     for (uint32_t i = 0; i < 4; i++) {
         buffer_take_back(fd, buffers[i]);
     }
-    sleep_once();
+    sleep();
     buffer_update(fd, late, page);
     buffer_take_back(fd, late);
     munmap(p, 4 * page);
-    choose_level("none");
     close(fd);
     check_nothing_leaked();
+}
+
+static void buffers_stay(void)
+{
+    choose_level("devices");
+    stay_through(sleep_once, 3);
+    choose_level("none");
+}
+
+static void suspend_to_ram(void)
+{
+    if (access(WAKE_ALARM, W_OK) < 0) {
+        test_skip("no clock to wake the machine: %s: %s", WAKE_ALARM,
+                  errno_name(errno));
+    }
+    /* Else "mem" may stand for a lighter sleep */
+    if (write_text("/sys/power/mem_sleep", "deep") < 0) {
+        test_skip("the machine has no S3: %s", errno_name(errno));
+    }
+    choose_level("none");
+    stay_through(sleep_in_ram, 1);
+}
+
+static bool kernel_has(const char *symbol)
+{
+    FILE *symbols = fopen("/proc/kallsyms", "re");
+    char line[512];
+    bool found = false;
+
+    CHECK(symbols != NULL);
+    while (!found && fgets(line, sizeof(line), symbols)) {
+        found = strstr(line, symbol) != NULL;
+    }
+    fclose(symbols);
+    return found;
+}
+
+static void pci_device_is_reset(void)
+{
+    snprintf(pci_reset, sizeof(pci_reset),
+             "/sys/bus/virtio/devices/%s/../reset", device_virtio());
+    if (access(pci_reset, W_OK) < 0) {
+        test_skip("%s: %s", pci_reset, errno_name(errno));
+    }
+    if (!kernel_has("virtio_pci_reset_prepare")) {
+        test_skip("this kernel does not tell drivers of a PCI reset");
+    }
+    stay_through(reset_once, 10);
 }
 
 /* Three states of a buffer that a host program does not let go of */
@@ -283,6 +349,8 @@ static const struct test tests[] = {
     { "buffers-stay", buffers_stay, 0 },
     { "under-load", under_load, 0 },
     { "a-waiter-waits-on", a_waiter_waits_on, 0 },
+    { "suspend-to-ram", suspend_to_ram, 0 },
+    { "pci-device-is-reset", pci_device_is_reset, 0 },
     { "hibernation-is-refused", hibernation_is_refused, 0 },
     { "consumers-come-back", consumers_come_back, NEEDS_CONSUMER },
     { "held-buffers", held_buffers, NEEDS_HOLDER },

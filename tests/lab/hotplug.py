@@ -18,9 +18,9 @@ import tasks
 import vm
 
 TEST = "unplug/pulled-by-the-host"
-PORT, INSTANCE = "port0", "test"
+INSTANCE = "test"
 # Of the device: the tests fill it, so it has room for little
-PROPERTIES = {"id": "buf", "bus": PORT, "max-buffers": 64}
+PROPERTIES = {"id": "buf", "max-buffers": 64}
 LIMIT = 120                     # seconds, for each step
 
 
@@ -43,7 +43,7 @@ def pull(running, monitor, number):
     monitor.wait("DEVICE_DELETED", device=PROPERTIES["id"])
     wait_for_line(running, f"# gone {number}")
     monitor.do("device_add", driver="virtio-buf-pci", server="s0",
-               instance=INSTANCE, **PROPERTIES)
+               bus=tasks.PORT, instance=INSTANCE, **PROPERTIES)
 
 
 def pull_all(running, monitor, count) -> list:
@@ -71,7 +71,6 @@ def cases_of(params, folder) -> list:
         server = sockets / "server"
         guest = tasks.make_guest(
             params, job, devices=[
-                "-device", f"pcie-root-port,id={PORT},chassis=1,slot=1",
                 *tasks.device_options(server, INSTANCE, more=more),
                 "-qmp", f"unix:{sockets}/qmp,server=on,wait=off"])
         running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)

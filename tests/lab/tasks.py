@@ -194,13 +194,16 @@ def socket_folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
+PORT = "port0"
 # In an emulated host VM a program takes seconds to write one frame.
 SLOW_HOST = ",release-timeout=20000,hold-timeout=60000"
 
 
 def device_options(socket, instance, backing="auto", more="") -> list:
+    # Behind a port it is PCI Express, and can be reset and pulled alone.
     return ["-object", f"virtio-buf-server,id=s0,path={socket}",
-            "-device", "virtio-buf-pci,server=s0,"
+            "-device", f"pcie-root-port,id={PORT},chassis=1,slot=1",
+            "-device", f"virtio-buf-pci,bus={PORT},server=s0,"
             f"instance={instance},udmabuf={backing}{more}"]
 
 
