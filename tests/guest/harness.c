@@ -318,14 +318,14 @@ static void setup(void)
     sigprocmask(SIG_BLOCK, &chld, NULL);
 }
 
-static bool chosen(const char *name, const struct harness_options *options)
+static bool matches(const char *name, const char *filter)
 {
     char globs[512], *state, *glob;
 
-    if (!options->filter) {
+    if (!filter) {
         return true;
     }
-    snprintf(globs, sizeof(globs), "%s", options->filter);
+    snprintf(globs, sizeof(globs), "%s", filter);
     for (glob = strtok_r(globs, ",", &state); glob;
          glob = strtok_r(NULL, ",", &state)) {
         if (fnmatch(glob, name, 0) == 0) {
@@ -335,17 +335,28 @@ static bool chosen(const char *name, const struct harness_options *options)
     return false;
 }
 
+/* @matching counts those that the filter leaves */
+static bool chosen(const char *name, const struct harness_options *options,
+                   unsigned int *matching)
+{
+    if (!matches(name, options->filter)) {
+        return false;
+    }
+    return !options->shards ||
+           (*matching)++ % options->shards == options->shard;
+}
+
 int harness_run(const struct suite *suites, size_t count,
                 const struct harness_options *options)
 {
-    unsigned int planned = 0, number = 0, tally[4] = { 0 };
+    unsigned int planned = 0, number = 0, matching = 0, tally[4] = { 0 };
     char name[128];
 
     for (size_t s = 0; s < count; s++) {
         for (size_t t = 0; t < suites[s].count; t++) {
             snprintf(name, sizeof(name), "%s/%s", suites[s].name,
                      suites[s].tests[t].name);
-            if (!chosen(name, options)) {
+            if (!chosen(name, options, &matching)) {
                 continue;
             }
             planned++;
@@ -360,6 +371,7 @@ int harness_run(const struct suite *suites, size_t count,
     setup();
     printf("TAP version 13\n1..%u\n", planned);
     open_kernel_log();
+    matching = 0;
     for (size_t s = 0; s < count; s++) {
         for (size_t t = 0; t < suites[s].count; t++) {
             const struct test *test = &suites[s].tests[t];
@@ -367,7 +379,7 @@ int harness_run(const struct suite *suites, size_t count,
             unsigned int start = now_s();
 
             snprintf(name, sizeof(name), "%s/%s", suites[s].name, test->name);
-            if (!chosen(name, options)) {
+            if (!chosen(name, options, &matching)) {
                 continue;
             }
             number++;
@@ -446,6 +458,27 @@ static void self_hang(void)
     }
 }
 
+/* Each test is in one shard */
+static bool shards_share(void)
+{
+    static const char *const names[] = { "a/1", "a/2", "b/3", "a/4", "a/5" };
+    struct harness_options options = { .filter = "a/*", .shards = 3 };
+    unsigned int times[sizeof(names) / sizeof(names[0])] = { 0 };
+    bool good = true;
+
+    for (; options.shard < options.shards; options.shard++) {
+        unsigned int matching = 0;
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+            times[i] += chosen(names[i], &options, &matching);
+        }
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        good &= times[i] == (names[i][0] == 'a');
+    }
+    return good;
+}
+
 int harness_self_test(void)
 {
     static const struct {
@@ -467,7 +500,7 @@ int harness_self_test(void)
     int failed = 0;
 
     setup();
-    printf("TAP version 13\n1..%zu\n", count);
+    printf("TAP version 13\n1..%zu\n", count + 1);
     for (size_t i = 0; i < count; i++) {
         bool ok;
 
@@ -481,5 +514,8 @@ int harness_self_test(void)
         printf("%s %zu - harness/%s\n", ok ? "ok" : "not ok", i + 1,
                cases[i].test.name);
     }
+    printf("%s %zu - harness/shards\n", shards_share() ? "ok" : "not ok",
+           count + 1);
+    failed += !shards_share();
     return failed ? 1 : 0;
 }

@@ -40,6 +40,11 @@ struct harness_options {
     const char *filter;         /* globs on "suite/test" with commas; or NULL */
     unsigned int provided;      /* NEEDS_* that the host provides */
     unsigned int time_limit_s;
+    /*
+     * Of what the filter leaves, each @shards-th from the @shard-th on, counted
+     * from 0; all when @shards is 0
+     */
+    unsigned int shard, shards;
     bool list;
 };
 

@@ -37,12 +37,27 @@ APPLICATION_WRITER "',\n"
 "  --filter GLOBS     run the tests whose name fits: 'memory/*,wait/*' for\n"
 "                     example\n"
 "  --list             list the tests and run none\n"
+"  --shard K/N        of the tests, each N-th from the K-th on\n"
 "  --time-limit SECS  for one test (default 120)\n"
 "  --self-test        test what runs the tests; needs no device\n"
 "  --help\n"
 "\n"
 "Exit codes: 0 no test failed, 1 a test failed or none ran, 2 wrong usage,\n"
 "3 no device.\n", out);
+}
+
+/* "2/3" */
+static bool parse_shard(const char *text, struct harness_options *options)
+{
+    unsigned int number;
+    char end;
+
+    if (sscanf(text, "%u/%u%c", &number, &options->shards, &end) != 2 ||
+        number < 1 || number > options->shards) {
+        return false;
+    }
+    options->shard = number - 1;
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -57,6 +72,7 @@ int main(int argc, char **argv)
         { "instance", required_argument, NULL, 'i' },
         { "filter", required_argument, NULL, 'f' },
         { "list", no_argument, NULL, 'l' },
+        { "shard", required_argument, NULL, 'n' },
         { "time-limit", required_argument, NULL, 't' },
         { "self-test", no_argument, NULL, 's' },
         { "help", no_argument, NULL, 'h' },
@@ -103,6 +119,12 @@ int main(int argc, char **argv)
             break;
         case 'l':
             options.list = true;
+            break;
+        case 'n':
+            if (!parse_shard(optarg, &options)) {
+                usage(stderr);
+                return 2;
+            }
             break;
         case 't':
             options.time_limit_s = (unsigned int)atoi(optarg);

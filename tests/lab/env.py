@@ -6,6 +6,7 @@ one way to run a command (always logged, always with its output's end shown
 when it fails).  Nothing here knows what is built or tested.
 """
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -199,6 +200,17 @@ RUNNING = set()
 def stop_all():
     for child in list(RUNNING):
         stop_group(child)
+
+
+def side_by_side(do, items, workers) -> list:
+    """do(item) of all, in their order; if one raises, all are stopped."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(pool.map(do, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            raise
 
 
 def run(cmd, log, on_line=None, limit=None, append=True, **more):

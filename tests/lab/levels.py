@@ -232,6 +232,8 @@ UDMABUF_SUITES = (*COMPAT_SUITES, "import", "userptr", "lifetime", "limits",
                   "quota", "consumer", "unplug", "sleep/buffers-stay",
                   "sleep/consumers-come-back", "sleep/held-buffers")
 ZERO_COPY = "--zero-copy"
+# Of the tests on this machine: a guest waits for one of its processors mostly.
+SHARDS = 2
 
 
 def filter_of(suites) -> str:
@@ -247,6 +249,15 @@ def compat_case(programs) -> list:
     return [report.Case("32-bit: registered", report.FAILED,
                         f"there is no {COMPAT_PROGRAM}: gcc links no static "
                         "-m32 program here (libc6-dev-i386)")]
+
+
+def in_shards(task, count) -> list:
+    """The task, cut into those that run side by side."""
+    if count < 2:
+        return [task]
+    return [{**task, "name": f"{task['name']}-{k}", "params": {
+        **task["params"], "arguments": task["params"]["arguments"]
+        + f" --shard {k}/{count}"}} for k in range(1, count + 1)]
 
 
 def guest_tasks(run, level, limit, accel, kernel) -> list:
@@ -282,8 +293,10 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
             # A driver whose memory is imported; blobs need udmabuf.
             blob = ",blob=on" if level.endswith("udmabuf") else ""
             params["devices"] = ["-device", "virtio-gpu-pci" + blob]
-        found.append({"kind": "guest_tests", "params": params,
-                      "name": f"{level}-{program.name}"})
+        found += in_shards(
+            {"kind": "guest_tests", "params": params,
+             "name": f"{level}-{program.name}"},
+            1 if compat or accel == "kvm" or run.pattern(level) else SHARDS)
     return found
 
 
@@ -346,8 +359,10 @@ def run_guest(run, level, kernel, limit):
     if level == "guest":
         run.report.add(level, compat_case(
             run.parts.host.programs("tests/guest")))
-    for task in found:
-        run_here(run, level, task)
+    for result in env.side_by_side(
+            lambda task: tasks.run_task(task, run.folder / task["name"]),
+            found, min(SHARDS, run.lab.jobs)):
+        take_cases(run, level, result)
 
 
 def tasks_guest_udmabuf(run, level):

@@ -248,6 +248,21 @@ class GuestSuites(unittest.TestCase):
         self.assertEqual(levels.filter_of(("memory", "sleep/held")),
                          "memory/*,sleep/held")
 
+    def test_shards(self):
+        task = {"name": "guest", "params": {"arguments": "--x", "cpus": 2}}
+        self.assertEqual(levels.in_shards(task, 1), [task])
+        one, two = levels.in_shards(task, 2)
+        self.assertEqual([one["name"], two["name"]], ["guest-1", "guest-2"])
+        self.assertEqual(one["params"], {"arguments": "--x --shard 1/2",
+                                         "cpus": 2})
+        self.assertEqual(two["params"]["arguments"], "--x --shard 2/2")
+
+    def test_side_by_side(self):
+        self.assertEqual(env.side_by_side(str, [3, 1, 2], 2),
+                         ["3", "1", "2"])
+        with self.assertRaises(ZeroDivisionError):
+            env.side_by_side(lambda n: 1 // n, [0, 1], 2)
+
     def test_a_missing_32_bit_program_fails(self):
         plain = [pathlib.Path("/out/virtbuf-test")]
         both = plain + [pathlib.Path("/out/virtbuf-test-32")]

@@ -6,7 +6,6 @@ machine and, told by a job file, inside the host VM.  It works in a folder of
 its own and returns plain values: the cases, and what it measured.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -167,16 +166,10 @@ def qtest(params, folder, watch=None) -> dict:
             "qos-test has no case of virtio-buf")])}
     shares = [names] if params.get("pattern") else share_out(
         names, params.get("workers", 1))
-    with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
-        try:
-            runs = list(pool.map(
-                lambda item: run_all_qtests(
-                    qemu, item[1], folder / f"qtest-{item[0]}.log", params,
-                    watch),
-                enumerate(shares)))
-        except BaseException:
-            env.stop_all()
-            raise
+    runs = env.side_by_side(
+        lambda item: run_all_qtests(
+            qemu, item[1], folder / f"qtest-{item[0]}.log", params, watch),
+        enumerate(shares), len(shares))
     cases = [dataclasses.replace(case, name=short_qtest(case.name))
              for found in runs for case in found]
     return {"cases": as_dicts(cases)}
