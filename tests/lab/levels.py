@@ -232,6 +232,8 @@ UDMABUF_SUITES = (*COMPAT_SUITES, "import", "userptr", "lifetime", "limits",
                   "quota", "consumer", "unplug", "sleep/buffers-stay",
                   "sleep/consumers-come-back", "sleep/held-buffers")
 ZERO_COPY = "--zero-copy"
+# A task that stands still is told, with its stack, before its test is ended.
+TALKATIVE = "loglevel=7 sysctl.kernel.hung_task_timeout_secs=100"
 # Of the tests on this machine: a guest waits for one of its processors mostly.
 SHARDS = 2
 
@@ -286,7 +288,7 @@ def guest_tasks(run, level, limit, accel, kernel) -> list:
         params.update(program=str(program), programs=[str(program)],
                       arguments=" ".join(arguments),
                       device=SMALL_LIMITS + PATIENT,
-                      boot="loglevel=7" if kernel.endswith("debug") else "")
+                      boot="" if accel == "kvm" else TALKATIVE)
         if compat:
             params["part"] = "32-bit"
         else:
