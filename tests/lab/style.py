@@ -62,43 +62,27 @@ def case_of(name, said) -> Case:
     return Case(name, FAILED, "; ".join(s.strip() for s in said[:3]) + more)
 
 
-def qemu_cases(lab, qemu_source, files, pattern="") -> list:
-    script = qemu_source / "scripts" / "checkpatch.pl"
-    cases = []
-    for path in files:
-        name = path.relative_to(lab.top)
-        title = f"qemu-checkpatch {name}"
-        if path.suffix not in (".c", ".h") or pattern not in title:
-            continue
-        if below(lab, path, QEMU_STYLE):
-            said = checkpatch(lab, script,
-                              ["--no-tree", "--terse", "--file"], name)
-        elif below(lab, path, KERNEL_STYLE):
-            continue
-        elif below(lab, path, QEMU_LIKE):
-            said = [line for line in checkpatch(
-                lab, script, ["--no-tree", "--terse", "--file"], name)
+def qemu_case(lab, script, path):
+    """None for a file that is not in QEMU's style."""
+    if path.suffix not in (".c", ".h") or below(lab, path, KERNEL_STYLE) \
+            or not below(lab, path, QEMU_STYLE + QEMU_LIKE):
+        return None
+    name = path.relative_to(lab.top)
+    said = checkpatch(lab, script, ["--no-tree", "--terse", "--file"], name)
+    if not below(lab, path, QEMU_STYLE):
+        said = [line for line in said
                 if not any(words in line for words in NOT_QEMU)]
-        else:
-            continue
-        cases.append(case_of(title, said))
-    return cases
+    return case_of(f"qemu-checkpatch {name}", said)
 
 
-def linux_cases(lab, linux_source, files, pattern="") -> list:
-    script = linux_source / "scripts" / "checkpatch.pl"
-    cases = []
-    for path in files:
-        name = path.relative_to(lab.top)
-        title = f"linux-checkpatch {name}"
-        if not below(lab, path, KERNEL_STYLE) or pattern not in title:
-            continue
-        if path.suffix not in (".c", ".h"):
-            continue
-        said = checkpatch(lab, script, ["--strict", "--no-tree", "--terse",
-                                        "--no-summary", "--file"], name)
-        cases.append(case_of(title, said))
-    return cases
+def linux_case(lab, script, path):
+    """None for a file that is not in Linux's style."""
+    if path.suffix not in (".c", ".h") or not below(lab, path, KERNEL_STYLE):
+        return None
+    name = path.relative_to(lab.top)
+    return case_of(f"linux-checkpatch {name}", checkpatch(
+        lab, script, ["--strict", "--no-tree", "--terse", "--no-summary",
+                      "--file"], name))
 
 
 def own_cases(lab, files) -> list:
@@ -155,11 +139,15 @@ def cases(lab, parts, pattern="") -> list:
     files = tracked(lab)
     found = [c for c in own_cases(lab, files) if pattern in c.name]
     for what, source, function in (
-            ("QEMU", parts.qemu.src, qemu_cases),
-            ("Linux", parts.debug.src, linux_cases)):
-        if (source / "scripts" / "checkpatch.pl").exists():
-            found += function(lab, source, files, pattern)
-        else:
-            found.append(Case(f"{what} checkpatch", SKIPPED,
-                              f"no {what} source in the cache (--no-build)"))
+            ("qemu", parts.qemu.src, qemu_case),
+            ("linux", parts.debug.src, linux_case)):
+        script = source / "scripts" / "checkpatch.pl"
+        if not script.exists():
+            found.append(Case(f"{what}-checkpatch", SKIPPED,
+                              f"{script} is not in the cache (--no-build)"))
+            continue
+        wanted = [path for path in files if pattern in
+                  f"{what}-checkpatch {path.relative_to(lab.top)}"]
+        found += filter(None, env.side_by_side(
+            lambda path: function(lab, script, path), wanted, lab.jobs))
     return found
