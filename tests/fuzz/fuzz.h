@@ -10,6 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * For targets that have to be set up, once, before the first input: takes its
+ * own arguments, which stay where they are. Returns 0.
+ */
+int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
+
 /* Returns 0. A fault ends the process: by a sanitizer or by abort(). */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,16 +5,20 @@
  *
  *     fuzz-NAME MUTATIONS DIR          each file, and that many copies of each
  *     fuzz-NAME --input K FILE         copy K of one file only; 0: the file
+ *     fuzz-NAME --inputs N FILE FD     all up to N; their numbers go to FD
  *
- * Speaks TAP, a case for each file. A file is run in a process of its own, so
- * that a fault is told with what it takes to see it again.
+ * In an emulator that was built with it there are several targets, and its own
+ * argument, --fuzz-target=NAME, comes before these.
+ *
+ * Speaks TAP, a case for each file. A file is run by another process, which is
+ * this program again (threads of an emulator do not outlive a fork): so a fault
+ * is told with what it takes to see it again.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,39 +105,88 @@ static void load(struct input *in, const char *path)
 static void run(const struct input *original, uint32_t number)
 {
     static struct input in;
+    uint8_t *exact;
 
     in = *original;
     if (number) {
         mutate(&in, number);
     }
-    LLVMFuzzerTestOneInput(in.bytes, in.size);
+    /* For a sanitizer to see what is read behind the end */
+    exact = malloc(in.size ? in.size : 1);
+    if (!exact) {
+        perror("malloc");
+        exit(2);
+    }
+    memcpy(exact, in.bytes, in.size);
+    LLVMFuzzerTestOneInput(exact, in.size);
+    free(exact);
 }
 
-/*
- * Returns whether all went well; if not, @number is of the copy that did not.
- * It is in memory that the child, which may end at any time, has in common.
- */
-static bool run_file(const char *path, uint32_t mutations, uint32_t *number,
-                     int *status)
+static void run_all(const char *path, uint32_t count, int fd)
 {
     static struct input in;
     uint32_t i;
-    pid_t child;
 
     load(&in, path);
+    for (i = 0; i <= count; i++) {
+        if (write(fd, &i, sizeof(i)) != sizeof(i)) {
+            perror("write");
+            exit(2);
+        }
+        run(&in, i);
+    }
+}
+
+/* This program with other arguments; @target only if it has one */
+static void become(const char *program, const char *target,
+                   const char *mutations, const char *path, int fd)
+{
+    const char *argv[7], **arg = argv;
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", fd);
+    *arg++ = program;
+    if (*target) {
+        *arg++ = target;
+    }
+    *arg++ = "--inputs";
+    *arg++ = mutations;
+    *arg++ = path;
+    *arg++ = text;
+    *arg = NULL;
+    execv("/proc/self/exe", (char **)argv);
+    perror("execv");
+    _exit(2);
+}
+
+/* Returns whether all went well; if not, @number is of the copy that did not */
+static bool run_file(const char *program, const char *target,
+                     const char *mutations, const char *path,
+                     uint32_t *number, int *status)
+{
+    int news[2];
+    pid_t child;
+
+    *number = 0;
     fflush(stdout);
+    if (pipe(news) < 0) {
+        perror("pipe");
+        exit(2);
+    }
     child = fork();
     if (child < 0) {
         perror("fork");
         exit(2);
     }
     if (!child) {
-        for (i = 0; i <= mutations; i++) {
-            __atomic_store_n(number, i, __ATOMIC_SEQ_CST);
-            run(&in, i);
-        }
-        exit(0);
+        close(news[0]);
+        become(program, target, mutations, path, news[1]);
     }
+    close(news[1]);
+    while (read(news[0], number, sizeof(*number)) == sizeof(*number)) {
+        /* The last one counts */
+    }
+    close(news[0]);
     if (waitpid(child, status, 0) < 0) {
         perror("waitpid");
         exit(2);
@@ -146,30 +199,31 @@ static int visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-static int run_folder(const char *program, const char *folder,
-                      uint32_t mutations)
+/* @program, with @target if that is not empty, is what runs one file again */
+static int run_folder(const char *program, const char *target,
+                      const char *mutations, const char *folder)
 {
-    uint32_t *number = mmap(NULL, sizeof(*number), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct dirent **names;
     int count = scandir(folder, &names, visible, alphasort);
     int i, status, failed = 0;
     char path[4096];
+    uint32_t number;
 
-    if (number == MAP_FAILED || count <= 0) {
+    if (count <= 0) {
         fprintf(stderr, "%s: no corpus\n", folder);
         return 2;
     }
     printf("1..%d\n", count);
     for (i = 0; i < count; i++) {
         snprintf(path, sizeof(path), "%s/%s", folder, names[i]->d_name);
-        if (run_file(path, mutations, number, &status)) {
+        if (run_file(program, target, mutations, path, &number, &status)) {
             printf("ok %d %s\n", i + 1, names[i]->d_name);
         } else {
             failed++;
-            printf("# wait status 0x%x; again: %s --input %u %s\n"
-                   "not ok %d %s\n", (unsigned int)status, program, *number,
-                   path, i + 1, names[i]->d_name);
+            printf("# wait status 0x%x; again: %s%s%s --input %u %s\n"
+                   "not ok %d %s\n", (unsigned int)status, program,
+                   *target ? " " : "", target, number, path, i + 1,
+                   names[i]->d_name);
         }
         free(names[i]);
     }
@@ -179,16 +233,31 @@ static int run_folder(const char *program, const char *folder,
 
 int main(int argc, char **argv)
 {
+    const char *program = argv[0], *target = "";
+    char **args = argv + 1;
     static struct input in;
 
-    if (argc == 4 && !strcmp(argv[1], "--input")) {
-        load(&in, argv[3]);
-        run(&in, (uint32_t)strtoul(argv[2], NULL, 0));
-        return 0;
+    if (argc > 1 && !strncmp(argv[1], "--fuzz-target=", 14)) {
+        target = *args++;
     }
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s MUTATIONS DIR | --input K FILE\n", argv[0]);
+    argc -= (int)(args - argv);
+    if (argc == 2) {
+        return run_folder(program, target, args[0], args[1]);
+    }
+    if (argc < 3 || strncmp(args[0], "--input", 7)) {
+        fprintf(stderr, "usage: %s MUTATIONS DIR | --input K FILE\n", program);
         return 2;
     }
-    return run_folder(argv[0], argv[2], (uint32_t)strtoul(argv[1], NULL, 0));
+    if (LLVMFuzzerInitialize) {
+        int count = 2;
+
+        LLVMFuzzerInitialize(&count, &argv);
+    }
+    if (argc == 4) {
+        run_all(args[2], (uint32_t)strtoul(args[1], NULL, 0), atoi(args[3]));
+    } else {
+        load(&in, args[2]);
+        run(&in, (uint32_t)strtoul(args[1], NULL, 0));
+    }
+    return 0;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""tools/lab fuzz: libFuzzer over every target, for a while.
+"""tools/lab fuzz: libFuzzer over every target, for a while; and the levels
+that run the targets shortly.
 
 Targets of the library are programs of the project's own meson build, those of
 the device live in one emulator that was built for it.  Each target starts with
@@ -25,6 +26,9 @@ SHORT_RUNS_QEMU = 400
 
 QEMU_TARGETS = ("virtio-buf-fuzz", "virtio-buf-socket-fuzz",
                 "generic-fuzz-virtio-buf")
+# Changed copies of each file of a corpus, where there is no libFuzzer
+MUTATIONS_QEMU = 200
+REPLAY_LIMIT = 600              # seconds, for a target
 RAN = re.compile(r"^Done (\d+) runs? in (\d+) second")
 COVERED = re.compile(r"cov: (\d+)")
 
@@ -140,6 +144,24 @@ def short_run(run, level):
     run.report.add(level, [report.Case(
         r["name"], report.FAILED if r["problem"] else report.OK,
         r["problem"]) for r in results])
+
+
+def replay(run, name, folder) -> list:
+    """A target of the device over its corpus, in the sanitizers' QEMU."""
+    folder.mkdir(exist_ok=True)
+    qemu, log = run.parts.qemu.output("qemu-asan"), folder / f"{name}.log"
+    problem = ""
+    try:
+        env.run([qemu / "qemu-fuzz-x86_64", f"--fuzz-target={name}",
+                 MUTATIONS_QEMU, corpus_of(run.lab, name)], log,
+                limit=REPLAY_LIMIT, cwd=qemu, env=fuzz_env())
+    except env.CommandFailed as error:
+        problem = f"{reason(log) or error.status} (log: {log})"
+    cases = report.read_tap(log.read_text(errors="replace").splitlines()[1:])
+    if problem and not any(c.result == report.FAILED for c in cases):
+        cases.append(report.Case("run", report.FAILED, problem))
+    return [dataclasses.replace(case, name=f"{name}: {case.name}")
+            for case in cases]
 
 
 def verb_fuzz(lab, parts, set_up):

@@ -124,12 +124,14 @@ def level_of(test) -> str:
                  if any(s.endswith(name) for s in test["suite"])), "unit")
 
 
+def wanted_tests(run, level) -> list:
+    return [t for t in run.parts.host.tests()
+            if run.pattern(level) in t["name"] and level_of(t) == level]
+
+
 def run_unit(run, level):
-    host = run.parts.host
-    folder = host.folder("host-asan")
-    pattern = run.pattern(level)
-    wanted = [t for t in host.tests() if pattern in t["name"]
-              and level_of(t) == level]
+    folder = run.parts.host.folder("host-asan")
+    wanted = wanted_tests(run, level)
     if not wanted:
         run.report.one(level, "registered", False,
                        "meson knows no such unit test")
@@ -154,6 +156,14 @@ def run_unit(run, level):
             name, result, protocols.get(name, "exitcode"), log))
     for name in sorted(set(protocols) - seen):
         run.report.one(level, name, False, f"not run, see {log}")
+
+
+def run_fuzz(run, level):
+    device = [name for name in fuzz.QEMU_TARGETS if run.pattern(level) in name]
+    if wanted_tests(run, level) or not device:
+        run_unit(run, level)
+    for name in device:
+        run.report.add(level, fuzz.replay(run, name, run.folder / level))
 
 
 def unit_cases(name, result, protocol, log) -> list:
@@ -463,7 +473,7 @@ LEVELS = [
     Level("unit", "library and wire code, with sanitizers",
           ["host-asan"], run_unit),
     Level("fuzz", "changed copies of the fuzzers' corpora, as many each time",
-          ["host-asan"], run_unit),
+          ["host-asan", "qemu-asan"], run_fuzz),
     Level("qtest", "the device in QEMU, copy backing", ["qemu"], run_qtest),
     Level("qtest-asan", "the same with sanitizers", ["qemu-asan"],
           run_qtest_asan),

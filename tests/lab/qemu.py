@@ -18,6 +18,9 @@ from steps import Step, locked
 
 TARGETS = ("qemu-system-x86_64", "tests/qtest/qos-test")
 FUZZ_TARGETS = ("qemu-fuzz-x86_64",)
+# What the fuzz targets of the sanitizers' build have in libFuzzer's place
+REPLAY, REPLAY_HEADER = "tests/fuzz/replay.c", "tests/fuzz/fuzz.h"
+REPLAY_OBJECT = "replay.o"
 FIRMWARE = (
     ("/usr/share/seabios", ("bios-256k.bin", "bios.bin")),
     ("/usr/share/qemu", ("kvmvapic.bin", "linuxboot.bin",
@@ -118,15 +121,16 @@ class Qemu:
                 "--python=/usr/bin/python3", "--cc=ccache gcc"]
         if build != "qemu":
             line += ["--enable-asan", "--enable-ubsan"]
+            line += ["--enable-fuzzing"]
         if build == "qemu-fuzz":
             # qtest is its only accelerator
-            line += ["--cc=ccache clang", "--cxx=clang++", "--disable-tcg",
-                     "--enable-fuzzing"]
+            line += ["--cc=ccache clang", "--cxx=clang++", "--disable-tcg"]
         return line
 
     @staticmethod
     def wanted(build) -> tuple:
-        return FUZZ_TARGETS if build == "qemu-fuzz" else TARGETS
+        return {"qemu": TARGETS, "qemu-asan": TARGETS + FUZZ_TARGETS,
+                "qemu-fuzz": FUZZ_TARGETS}[build]
 
     def configure_key(self, build) -> str:
         compiler = pathlib.Path(
@@ -136,8 +140,10 @@ class Qemu:
                           compiler.name, self.meson_key())
 
     def compile_key(self, build) -> str:
-        return env.digest(self.configure_key(build),
-                          self.overlay_key(build), KEYMAP)
+        parts = [self.configure_key(build), self.overlay_key(build), KEYMAP]
+        if build == "qemu-asan":
+            parts += [self.lab.top / REPLAY, self.lab.top / REPLAY_HEADER]
+        return env.digest(*parts)
 
     # meson, which Debian 12 has too old
 
@@ -210,15 +216,29 @@ class Qemu:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             configure = self.src.with_name(build) / "configure"
+            more = self.meson_env()
+            if build == "qemu-asan":
+                more["LIB_FUZZING_ENGINE"] = str(folder / REPLAY_OBJECT)
             env.run([configure] + self.configure_line(build),
                     self.lab.log_path(f"{build}-configure"), append=False,
-                    cwd=folder, env=self.meson_env())
+                    cwd=folder, env=more)
         return action
+
+    def compile_replay(self, folder):
+        """ninja does not know that the fuzz targets are linked with it."""
+        env.run(["gcc", "-g", "-O1", "-D_GNU_SOURCE",
+                 "-fsanitize=address,undefined", "-c", self.lab.top / REPLAY,
+                 "-o", folder / REPLAY_OBJECT],
+                self.lab.log_path("qemu-asan-replay"), append=False)
+        for target in FUZZ_TARGETS:
+            (folder / target).unlink(missing_ok=True)
 
     def compile(self, build):
         def action(progress):
             self.apply_overlay(build)
             folder = self.lab.cache / "build" / build
+            if build == "qemu-asan":
+                self.compile_replay(folder)
             env.run(["ninja", "-j", str(self.lab.jobs), *self.wanted(build)],
                     self.lab.log_path(f"{build}-compile"), append=False,
                     on_line=progress.watch, cwd=folder, env=self.meson_env())
