@@ -36,22 +36,23 @@ def wait_for_line(running, wanted):
                        + wanted)
 
 
-def pull(running, monitor, number):
+def pull(running, monitor, number, backing):
     """Once the guest is ready; it has to let go, and to find a new one."""
     wait_for_line(running, f"# pull {number}")
     monitor.do("device_del", id=PROPERTIES["id"])
     monitor.wait("DEVICE_DELETED", device=PROPERTIES["id"])
     wait_for_line(running, f"# gone {number}")
     monitor.do("device_add", driver="virtio-buf-pci", server="s0",
-               bus=tasks.PORT, instance=INSTANCE, **PROPERTIES)
+               bus=tasks.PORT, instance=INSTANCE, udmabuf=backing,
+               **PROPERTIES)
 
 
-def pull_all(running, monitor, count) -> list:
+def pull_all(running, monitor, count, backing) -> list:
     cases = []
     for number in range(count):
         why = ""
         try:
-            pull(running, monitor, number)
+            pull(running, monitor, number, backing)
         except (env.LabError, OSError) as error:
             why = str(error) or type(error).__name__
         cases.append(report.Case(f"device_del {number + 1}", report.FAILED
@@ -71,7 +72,8 @@ def cases_of(params, folder) -> list:
         server = sockets / "server"
         guest = tasks.make_guest(
             params, job, devices=[
-                *tasks.device_options(server, INSTANCE, more=more),
+                *tasks.device_options(server, INSTANCE, params["backing"],
+                                      more),
                 "-qmp", f"unix:{sockets}/qmp,server=on,wait=off"])
         running = vm.Running(pathlib.Path(params["qemu"]), guest, folder)
         stack.callback(running.stop)
@@ -84,21 +86,21 @@ def cases_of(params, folder) -> list:
                                tasks.APPLICATION_HOLDER])
         monitor = qmp.Monitor(sockets / "qmp", LIMIT)
         stack.callback(monitor.close)
-        pulled = pull_all(running, monitor, params["pulls"])
+        pulled = pull_all(running, monitor, params["pulls"],
+                          params["backing"])
         return pulled + tasks.cases_of_guest(running.wait(), program.name)
 
 
-def run_level(run, level):
-    """The level; its guest is this machine's."""
-    program = str(run.parts.host.program("virtbuf-test"))
-    params = dict(run.driver_guest(4 * LIMIT, run.machine.accel()),
-                  program=program, programs=[program],
-                  pulls=20 if run.lab.options.long else 3)
-    folder = run.folder / level
-    folder.mkdir()
-    try:
-        cases = cases_of(params, folder)
-    except (env.LabError, OSError) as error:
-        cases = [report.Case("run", report.FAILED,
-                             f"{error}; logs: {folder}")]
-    run.report.add(level, cases)
+def run(params, folder, _watch=None) -> dict:
+    """The task, here or in the host VM."""
+    return {"cases": tasks.as_dicts(cases_of(params, folder))}
+
+
+def task(level, guest, programs, udmabuf, long=False) -> dict:
+    """The level's task; `guest` are the parameters of a guest with the driver,
+    `programs` gives the path of a program by its name."""
+    program = str(programs("virtbuf-test"))
+    params = dict(guest, program=program, programs=[program],
+                  backing="auto" if udmabuf else "off",
+                  pulls=20 if long else 3)
+    return {"kind": "hotplug", "name": level, "params": params}

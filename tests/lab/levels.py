@@ -449,6 +449,19 @@ def tasks_migration_udmabuf(run, level):
     return [migration_task(run, level, "kvm", True)]
 
 
+def hotplug_task(run, level, accel, udmabuf) -> dict:
+    return hotplug.task(level, run.driver_guest(4 * hotplug.LIMIT, accel),
+                        run.parts.host.program, udmabuf, run.lab.options.long)
+
+
+def run_hotplug(run, level):
+    run_here(run, level, hotplug_task(run, level, run.machine.accel(), False))
+
+
+def tasks_hotplug_udmabuf(run, level):
+    return [hotplug_task(run, level, "kvm", True)]
+
+
 def wayland_task(run, level, accel, limit, udmabuf) -> dict:
     return wayland.task(level, run.driver_guest(limit, accel),
                         run.parts.host.program,
@@ -500,7 +513,7 @@ LEVELS = [
     Level("migration", "a guest moves to another QEMU while it plays",
           ["qemu", "stock", "driver", "host"], run_migration),
     Level("hotplug", "the host pulls the device while a guest uses it",
-          ["qemu", "stock", "driver", "host"], hotplug.run_level),
+          ["qemu", "stock", "driver", "host"], run_hotplug),
     Level("wayland", "an unmodified Wayland client, copied",
           ["qemu", "stock", "driver", "host", "wayland-client"], run_wayland),
     Level("libfuzzer", "every fuzz target of library and device, shortly",
@@ -525,6 +538,9 @@ LEVELS = [
           tasks_e2e_udmabuf, take_play),
     Level("migration-udmabuf", "a guest moves with its dma-bufs, under KVM",
           ["qemu", "stock", "driver", "host"], None, tasks_migration_udmabuf,
+          take_cases),
+    Level("hotplug-udmabuf", "the same with dma-bufs, under KVM",
+          ["qemu", "stock", "driver", "host"], None, tasks_hotplug_udmabuf,
           take_cases),
     Level("wayland-udmabuf", "a Wayland client under KVM, without a copy",
           ["qemu", "stock", "driver", "host", "wayland-client"], None,

@@ -179,4 +179,4 @@ def task(level, guest, programs, udmabuf) -> dict:
                   limit=STEPS * LIMIT,
                   backing="auto" if udmabuf else "off",
                   wanted="dmabuf" if udmabuf else "copy")
-    return {"kind": "migration", "name": level, "params": params}
+    return {"kind": "migrate", "name": level, "params": params}

@@ -8,6 +8,7 @@ its own and returns plain values: the cases, and what it measured.
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -453,20 +454,16 @@ def nothing(_params, _folder, _watch=None) -> dict:
     return {"cases": []}
 
 
-def migration(params, folder, watch=None) -> dict:
-    import migrate      # which uses what is here
-    return migrate.run(params, folder, watch)
-
-
-def wayland_client(params, folder, watch=None) -> dict:
-    import wayland      # which uses what is here
-    return wayland.run(params, folder, watch)
+def run_of(module):
+    """The module's run(); it uses what is here, so it is imported late."""
+    def run(params, folder, watch=None):
+        return importlib.import_module(module).run(params, folder, watch)
+    return run
 
 
 KINDS = {"qtest": qtest, "guest_tests": guest_tests, "play": play,
-         "proofs": proofs,
-         "migration": migration, "wayland": wayland_client,
-         "nothing": nothing}
+         "proofs": proofs, "nothing": nothing,
+         **{name: run_of(name) for name in ("hotplug", "migrate", "wayland")}}
 
 
 def attempt(task, folder, watch) -> dict:
