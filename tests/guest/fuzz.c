@@ -6,20 +6,21 @@
  * killed.
  *
  * A seed gives the same calls again; what they meet differs, but for one
- * thread. Signals come all the time, so that no wait is for ever. Any errno
- * will do: the kernel has nothing to complain of, nothing leaks, and the device
- * works.
- * VIRTIO_BUF_LONG_TESTS makes a million calls of it.
+ * thread. Signals come to each thread all the time, so that no wait is for
+ * ever. Any errno will do: the kernel has nothing to complain of, nothing
+ * leaks, and the device works. VIRTIO_BUF_LONG_TESTS makes a million calls of
+ * it.
  */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -32,6 +33,10 @@
 #define LONG_CALLS      500000
 #define SHORT_ROUNDS    15
 #define LONG_ROUNDS     1000
+/* As timer_create(2) has it; glibc gives its place only */
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
 #define ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 enum kind { BO, BUFFER, SYNCOBJ, KINDS };
@@ -83,9 +88,17 @@ static uint32_t handle(struct fuzzer *f, enum kind kind)
                        f->shared->handles[kind][any(f, HANDLES)];
 }
 
+/* A BO that nobody remembers would be there to the end: memory has one */
 static void remember(struct fuzzer *f, enum kind kind, uint32_t value)
 {
-    f->shared->handles[kind][any(f, HANDLES)] = value;
+    struct drm_gem_close old = {
+        .handle = atomic_exchange(&f->shared->handles[kind][any(f, HANDLES)],
+                                  value),
+    };
+
+    if (kind == BO && old.handle) {
+        ioctl(f->shared->fd, DRM_IOCTL_GEM_CLOSE, &old);
+    }
 }
 
 /* Room for arguments, sometimes with too little of it, or none at all */
@@ -474,8 +487,35 @@ static const struct {
     { "raw", fuzz_raw, 2, false },
 };
 
+static void on_signal(int signo)
+{
+    (void)signo;
+}
+
+/* To this thread alone: those of a process mostly go to its first one */
+static timer_t start_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID,
+        .sigev_signo = SIGALRM,
+    };
+    const struct itimerspec times = {
+        .it_value.tv_nsec = 3000000,
+        .it_interval.tv_nsec = 3000000,
+    };
+    timer_t timer;
+
+    event.sigev_notify_thread_id = gettid();
+    CHECK_OK(sigaction(SIGALRM, &action, NULL));
+    CHECK_OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    CHECK_OK(timer_settime(timer, 0, &times, NULL));
+    return timer;
+}
+
 static void *fuzz_thread(void *opaque)
 {
+    timer_t signals = start_signals();
     struct fuzzer *f = opaque;
     unsigned int total = 0;
 
@@ -491,32 +531,8 @@ static void *fuzz_thread(void *opaque)
         }
         f->done[i] += kinds[i].run(f) >= 0;
     }
+    CHECK_OK(timer_delete(signals));
     return NULL;
-}
-
-static void on_signal(int signo)
-{
-    (void)signo;
-}
-
-/* No wait is for ever */
-static void start_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal };
-    struct itimerval timer = {
-        .it_value.tv_usec = 3000,
-        .it_interval.tv_usec = 3000,
-    };
-
-    CHECK_OK(sigaction(SIGALRM, &action, NULL));
-    CHECK_OK(setitimer(ITIMER_REAL, &timer, NULL));
-}
-
-static void stop_signals(void)
-{
-    struct itimerval off = { 0 };
-
-    CHECK_OK(setitimer(ITIMER_REAL, &off, NULL));
 }
 
 static void shared_init(struct shared *shared)
@@ -580,9 +596,7 @@ static void one_thread(void)
     };
 
     shared_init(&shared);
-    start_signals();
     fuzz_thread(&fuzzer);
-    stop_signals();
     check_done(&fuzzer, 1);
     shared_end(&shared);
 }
@@ -594,7 +608,6 @@ static void threads(void)
     pthread_t ids[THREADS];
 
     shared_init(&shared);
-    start_signals();
     for (unsigned int i = 0; i < THREADS; i++) {
         fuzzers[i] = (struct fuzzer) {
             .shared = &shared, .seed = first_seed() + 1 + i,
@@ -605,7 +618,6 @@ static void threads(void)
     for (unsigned int i = 0; i < THREADS; i++) {
         CHECK_EQ(pthread_join(ids[i], NULL), 0);
     }
-    stop_signals();
     check_done(fuzzers, THREADS);
     shared_end(&shared);
 }
@@ -631,7 +643,6 @@ static void killed_processes(void)
             };
 
             shared_init(&own);
-            start_signals();
             for (;;) {
                 fuzz_thread(&fuzzer);
                 fuzzer.shared = fuzzer.shared == &own ? &common : &own;
