@@ -557,11 +557,16 @@ static void refused(void)
     static const struct {
         unsigned long kind;
         int error;
+        int core;               /* where DMABUF_DEBUG of 7.x copies the list */
     } cases[] = {
-        { EXPORTER_RAM, 0 }, { EXPORTER_MMIO, ENXIO },
-        { EXPORTER_MIXED, ENXIO }, { EXPORTER_PEER_TO_PEER, EREMOTE },
-        { EXPORTER_EMPTY, ENXIO }, { EXPORTER_SHORT, ENXIO },
-        { EXPORTER_BROKEN, EINVAL }, { EXPORTER_ODD_SIZE, EINVAL },
+        { EXPORTER_RAM, 0, 0 },
+        { EXPORTER_MMIO, ENXIO, 0 },
+        { EXPORTER_MIXED, ENXIO, 0 },
+        { EXPORTER_PEER_TO_PEER, EREMOTE, 0 },
+        { EXPORTER_EMPTY, ENXIO, EINVAL },
+        { EXPORTER_SHORT, ENXIO, 0 },
+        { EXPORTER_BROKEN, EINVAL, 0 },
+        { EXPORTER_ODD_SIZE, EINVAL, 0 },
     };
     int exporter = open_exporter(), fd = device_open();
 
@@ -571,7 +576,8 @@ static void refused(void)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int error = import_kind(fd, exporter, cases[i].kind);
 
-        if (error != cases[i].error) {
+        if (error != cases[i].error &&
+            !(error && error == cases[i].core)) {
             test_fail(__FILE__, __LINE__, "kind %lu: %s, not %s",
                       cases[i].kind, errno_name(error),
                       errno_name(cases[i].error));
