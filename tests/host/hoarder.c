@@ -179,7 +179,10 @@ static struct vbuf_buffer *attach_next(struct vbuf *vbuf, uint64_t after)
     return NULL;
 }
 
-/* Who goes before the guest has seen it attached lets the guest wait for it */
+/*
+ * Who goes before the guest has seen it attached lets the guest wait for it. A
+ * guest that takes the buffer back at once can come before the update.
+ */
 static void wait_for_update(struct vbuf *vbuf)
 {
     const struct vbuf_event *event;
@@ -188,6 +191,7 @@ static void wait_for_update(struct vbuf *vbuf)
     do {
         ret = vbuf_wait_event(vbuf, -1, &event);
     } while (ret > 0 && event->type != VBUF_EVENT_UPDATE &&
+             event->type != VBUF_EVENT_REMOVE &&
              event->type != VBUF_EVENT_DISCONNECTED);
 }
 
