@@ -269,6 +269,9 @@ static const char *what_is_needed(unsigned int missing)
     if (missing & NEEDS_PULLS) {
         return "nobody pulls the device (--pulled says that the host does)";
     }
+    if (missing & NEEDS_SUSPEND) {
+        return "other tests need the machine (--suspend says that none does)";
+    }
     if (missing & NEEDS_HOLDER) {
         return "no host program holds buffers (--holder says that one does)";
     }

@@ -19,6 +19,7 @@
 #define NEEDS_HOLDER    (1 << 1) /* one that never releases */
 #define NEEDS_WRITER    (1 << 2) /* one that writes */
 #define NEEDS_PULLS     (1 << 3) /* it pulls the device when it is asked to */
+#define NEEDS_SUSPEND   (1 << 4) /* nothing else is tried in this machine */
 
 struct test {
     const char *name;

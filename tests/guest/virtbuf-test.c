@@ -30,6 +30,7 @@ APPLICATION_HOLDER "',\n"
 APPLICATION_WRITER "',\n"
 "                     and writes to its buffers\n"
 "  --pulled N         the host pulls the device N times, when it is asked to\n"
+"  --suspend          the machine may sleep in earnest, in S3\n"
 "  --zero-copy        the host has KVM and udmabuf: pages that can be shared\n"
 "                     must not be copied\n"
 "  --device NODE      test this device, /dev/dri/renderD128 for example\n"
@@ -67,6 +68,7 @@ int main(int argc, char **argv)
         { "holder", no_argument, NULL, 'o' },
         { "writer", no_argument, NULL, 'w' },
         { "pulled", required_argument, NULL, 'p' },
+        { "suspend", no_argument, NULL, 'S' },
         { "zero-copy", no_argument, NULL, 'z' },
         { "device", required_argument, NULL, 'd' },
         { "instance", required_argument, NULL, 'i' },
@@ -104,6 +106,9 @@ int main(int argc, char **argv)
         case 'p':
             options.provided |= NEEDS_PULLS;
             device_pulls = (unsigned int)atoi(optarg);
+            break;
+        case 'S':
+            options.provided |= NEEDS_SUSPEND;
             break;
         case 'z':
             device_shares_pages = true;

@@ -228,6 +228,8 @@ def tasks_qtest_asan_udmabuf(run, level):
 SMALL_LIMITS = ",max-buffers=64,max-buffer-size=64M,max-total-size=128M"
 
 
+SUSPEND_TEST = "sleep/suspend-to-ram"
+SUSPEND_LIMIT = 150
 FRAGMENT_SUITE = "fragment/"
 FRAGMENTED_MEMORY = 512         # MiB
 
@@ -345,6 +347,18 @@ def iommu_tasks(run, level, limit, accel) -> list:
              "name": f"{level}-iommu"}]
 
 
+def suspend_tasks(run, level, limit, accel) -> list:
+    """A guest that sleeps in S3.  After it timers of an emulated machine may
+    stand still: when the test has passed, nothing more is asked of it."""
+    program = run.parts.host.program("virtbuf-test")
+    params = run.driver_guest(limit, accel)
+    params.update(program=str(program), programs=[str(program)],
+                  arguments=f"--suspend --filter {SUSPEND_TEST}",
+                  part="S3", boot=TALKATIVE, stays=True)
+    return [{"kind": "guest_tests", "params": params,
+             "name": f"{level}-suspend"}]
+
+
 def fragment_tasks(run, level, limit, accel, kernel="stock") -> list:
     """A guest whose memory is filled, so it has little."""
     program = run.parts.host.program("virtbuf-test")
@@ -365,6 +379,8 @@ def run_guest(run, level, kernel, limit):
         found += bounce_tasks(run, level, limit, run.machine.accel())
     if kernel == "stock" and run.pattern(level) in "import/translated":
         found += iommu_tasks(run, level, limit, run.machine.accel())
+    if kernel == "stock" and run.pattern(level) in SUSPEND_TEST:
+        found += suspend_tasks(run, level, SUSPEND_LIMIT, run.machine.accel())
     if not found:
         run.report.one(level, "registered", False,
                        "tests/guest builds no program")

@@ -314,12 +314,15 @@ def guest_tests(params, folder, watch=None) -> dict:
     job = GUEST_JOB.format(
         program=program.name, arguments=arguments,
         environment=f"{LONG_TESTS}=1 " if params.get("long") else "")
+    if params.get("stays"):
+        job = f"exec {program.name} {arguments}\n"
     with socket_folder() as sockets, Peers(folder) as peers, \
             Peers(folder) as hoarders:
         socket = sockets / "server"
         guest = make_guest(params, job, devices=device_options(
             socket, "test", params.get("backing", "auto"),
             params.get("device", "")) + params.get("devices", []),
+            stays=params.get("stays", False),
             boot=params.get("boot", ""), memory=params.get("memory", 1024),
             shares=[vm.Share(folder / path, place) for place, path
                     in params.get("shares", {}).items()])

@@ -73,6 +73,7 @@ class Guest:
     cpus: int = 2
     limit: float = 300          # seconds
     interactive: bool = False
+    stays: bool = False         # after its job's end, too: it is stopped
 
 
 @dataclasses.dataclass
@@ -172,6 +173,8 @@ class Running:
                 pass
             if watch:
                 watch(self.latest())
+            if self.guest.stays and STATUS.match((self.lines() or [""])[-1]):
+                break
             stands = KVM_FAULT.search(self.log.read_text(errors="replace"))
             if stands:
                 fault = stands[0]
