@@ -326,6 +326,19 @@ static void a_waiter_waits_on(void)
     choose_level("none");
 }
 
+/* Buffers of programs that have just died may be on their way back */
+static int hibernate_when_free(void)
+{
+    int64_t give_up = time_in(PATIENCE_MS);
+    int ret = write_text("/sys/power/state", "disk");
+
+    while (ret < 0 && errno == EBUSY && time_in(0) < give_up) {
+        sleep_ms(20);
+        ret = write_text("/sys/power/state", "disk");
+    }
+    return ret;
+}
+
 static void hibernation_is_refused(void)
 {
     int fd = device_open();
@@ -333,7 +346,7 @@ static void hibernation_is_refused(void)
     uint32_t buffer;
 
     choose_level("freezer");
-    if (write_text("/sys/power/state", "disk") < 0) {
+    if (hibernate_when_free() < 0) {
         int error = errno;
 
         choose_level("none");
