@@ -243,6 +243,15 @@ class Counting(unittest.TestCase):
         self.assertEqual([c.result for c in cases], ["not ok"])
 
 
+class Migration(unittest.TestCase):
+    def test_progress_is_no_complaint(self):
+        progress = " 9.9 fps, 126 frames, 64x48 YU12, zero-copy"
+        self.assertEqual(migrate.words(["opy", progress, "", progress]), [])
+        self.assertEqual(migrate.words([]), [])
+        self.assertEqual(migrate.words(["", progress, "cannot update", ""]),
+                         ["cannot update"])
+
+
 class GuestSuites(unittest.TestCase):
     def test_suites_and_single_tests(self):
         self.assertEqual(levels.filter_of(("memory", "sleep/held")),
