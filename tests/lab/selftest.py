@@ -473,6 +473,45 @@ class Guests(Scratch):
                 self.assertEqual([c["result"] for c in result["cases"]],
                                  [report.SKIPPED] * (count - 1))
 
+    def test_a_processor_that_stands_still(self):
+        line = "[  231.26] rcu: \t(detected by 1, t=%d jiffies, g=1, q=8)"
+        self.assertTrue(vm.STALL.search(line % 21014))
+        self.assertTrue(vm.STALL.search(line % 152525))
+        self.assertFalse(vm.STALL.search(line % 5256))
+
+    def nested(self, stalls, faulty=()):
+        """Results of two tasks; one boot does one, as many boots stall."""
+        boots = []
+
+        def boot(_lab, _parts, left, folder, name, _watch):
+            boots.append(name)
+            stalled = len(boots) <= stalls
+            for task in left[:1] if stalled else left:
+                if task["name"] not in faulty:
+                    (folder / task["name"]).mkdir()
+                    (folder / task["name"] / "result.json").write_text(
+                        '{"cases": []}')
+            return vm.Result(0, [], [], None, 1.0, "it stands still"
+                             if stalled else "", stalled)
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch.object(inside, "boot_host", boot):
+            found = inside.run_nested(
+                None, None, [{"name": "a"}, {"name": "b"}],
+                pathlib.Path(folder))
+        return boots, [case["result"] for name in ("a", "b")
+                       for case in found[name]["cases"]]
+
+    def test_a_host_vm_that_stands_still_boots_again(self):
+        self.assertEqual(self.nested(0), (["host-vm"], []))
+        self.assertEqual(self.nested(1), (["host-vm", "host-vm-2"],
+                                          [report.SKIPPED]))
+        boots, results = self.nested(9, faulty=("a", "b"))
+        self.assertEqual(len(boots), inside.HOST_BOOTS)
+        self.assertEqual(sorted(results), sorted(
+            [report.FAILED] * 2 + [report.SKIPPED] * inside.HOST_BOOTS))
+        self.assertEqual(self.nested(0, faulty=("a",)),
+                         (["host-vm"], [report.FAILED]))
+
     def test_folders_of_running_labs_stay(self):
         lab = a_lab(self.folder)
         mine = inside.new_folder(lab, "test")

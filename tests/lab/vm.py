@@ -37,6 +37,10 @@ HARMLESS = re.compile(r"DMA-API: preallocated|DMA-API: debugging enabled|"
 KVM_FAULT = re.compile(r"KVM internal error.*|KVM: entry failed.*|"
                        r"error: kvm run failed.*")
 
+# A processor that nests guests under emulated SVM sometimes stands still for
+# good; others say so after a minute, with its time in ticks of 4 ms.
+STALL = re.compile(r"detected by \d+, t=(?:[2-9]\d{4}|\d{6,}) jiffies")
+
 STATUS = re.compile(r"^lab: exit status (\d+)$")
 
 
@@ -74,6 +78,7 @@ class Guest:
     limit: float = 300          # seconds
     interactive: bool = False
     stays: bool = False         # after its job's end, too: it is stopped
+    nests: bool = False         # guests of its own
 
 
 @dataclasses.dataclass
@@ -84,6 +89,7 @@ class Result:
     console: pathlib.Path
     seconds: float
     fault: str = ""             # why there is no status
+    stalled: bool = False       # the fault is of the emulation, see STALL
 
     def problem(self) -> str:
         """What went wrong with the run itself, or nothing."""
@@ -164,7 +170,7 @@ class Running:
     def wait(self, limit=None, watch=None) -> Result:
         """Wait for its end; watch(latest) is called now and then."""
         deadline = self.begin + (limit or self.guest.limit)
-        fault = ""
+        fault, stalled = "", False
         while True:
             try:
                 self.child.wait(0.2 if not watch else 0.5)
@@ -178,6 +184,11 @@ class Running:
             stands = KVM_FAULT.search(self.log.read_text(errors="replace"))
             if stands:
                 fault = stands[0]
+                break
+            stalled = self.guest.nests and bool(STALL.search(
+                self.console.read_text(errors="replace")))
+            if stalled:
+                fault = "an emulated processor stands still"
                 break
             if time.monotonic() > deadline:
                 fault = (f"the guest was still running after "
@@ -199,7 +210,7 @@ class Running:
             if said and not said[0].startswith("$"):
                 fault += f" ({said[0]})"
         return Result(status, lines, complaints, self.console,
-                      time.monotonic() - self.begin, fault)
+                      time.monotonic() - self.begin, fault, stalled)
 
     def stop(self):
         if self.child.poll() is None:
@@ -290,4 +301,4 @@ def host_vm(stock, command, environment, needed, writable, limit, memory=4096,
                  boot=f"loglevel=5 hugepages={HUGE_PAGES}",
                  accel="tcg,thread=multi", memory=memory,
                  cpus=min(2, os.cpu_count() or 1), limit=limit,
-                 interactive=interactive)
+                 interactive=interactive, nests=True)
