@@ -466,7 +466,7 @@ static bool skip_without_huge_pages(QVirtioBuf *b, size_t size)
         return true;
     }
     if (!g_file_get_contents(SHMEM_HUGE_PAGES, &policy, NULL, NULL) ||
-        !write_policy("advise")) {
+        !write_policy("force")) {
         g_test_skip("the policy of huge pages cannot be set");
         return true;
     }
@@ -511,6 +511,8 @@ static void test_revoke_huge(void *obj, void *data, QGuestAllocator *alloc)
     qvirtio_buf_check_ram(b, FREE_RAM, buffer.addr - FREE_RAM, 0x66);
     qvirtio_buf_check_ram(b, end, FREE_RAM + 2 * HUGE_PAGE - end, 0x66);
     qbuf_holder_clear(&holder);
+    /* Its RAM is not in huge pages any more */
+    qos_invalidate_command_line();
 }
 
 /* Where huge pages are shared with a live buffer, that one is not harmed */
