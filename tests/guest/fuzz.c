@@ -88,7 +88,7 @@ static uint32_t handle(struct fuzzer *f, enum kind kind)
                        f->shared->handles[kind][any(f, HANDLES)];
 }
 
-/* A BO that nobody remembers would be there to the end: memory has one */
+/* A BO that is forgotten is closed: all of them do not fit into memory */
 static void remember(struct fuzzer *f, enum kind kind, uint32_t value)
 {
     struct drm_gem_close old = {

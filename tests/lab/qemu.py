@@ -120,8 +120,7 @@ class Qemu:
                 "--enable-trace-backends=log",
                 "--python=/usr/bin/python3", "--cc=ccache gcc"]
         if build != "qemu":
-            line += ["--enable-asan", "--enable-ubsan"]
-            line += ["--enable-fuzzing"]
+            line += ["--enable-asan", "--enable-ubsan", "--enable-fuzzing"]
         if build == "qemu-fuzz":
             # qtest is its only accelerator
             line += ["--cc=ccache clang", "--cxx=clang++", "--disable-tcg"]

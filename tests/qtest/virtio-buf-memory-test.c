@@ -471,7 +471,7 @@ static bool skip_without_huge_pages(QVirtioBuf *b, size_t size)
         return true;
     }
     failures = huge_page_failures();
-    /* It counts at the first touch; QEMU asks for them */
+    /* It counts at the first touch */
     qtest_memset(b->qts, FREE_RAM, 0x66, size);
     start = strchr(policy, '[');
     end = strchr(policy, ']');

@@ -348,7 +348,7 @@ static bool touch_huge_page(QTestState *qts)
     char *start, *end;
 
     if (!g_file_get_contents(SHMEM_HUGE_PAGES, &policy, NULL, NULL) ||
-        !write_text(SHMEM_HUGE_PAGES, "force")) {
+        !write_text(SHMEM_HUGE_PAGES, "advise")) {
         return false;
     }
     qtest_memset(qts, FREE_RAM, 0x66, HUGE_PAGE);
